@@ -1,0 +1,355 @@
+"""The event model: what a recording consists of, as msgspec Structs and enums.
+
+A recording is a sequence of events numbered by ``seq`` from 0 without gaps, the definitions that the events
+refer to by number, and a few measurements. The identity of an allocation is the ``seq`` of its event. The
+heap "at seq t" is the heap after event t: a block is alive when ``alloc_seq <= t < free_seq``.
+
+Units: times are nanoseconds since the recording began, sizes are bytes. On disk the events travel in batches
+of columns (:mod:`tracekit.log`); the Structs ``Allocation``, ``Free``, ``ArenaEvent``, ``CollectionStart``,
+``CollectionStop`` and ``Mark`` are one event each and what ``tracekit dump`` prints.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+LOG_FORMAT_VERSION = 1
+"""The version that is written. Versions 1 to this one are read."""
+
+NO_STACK = 0
+"""``stack_id`` of an event without a call path, and the parent of every root."""
+
+NO_TYPE = 0
+"""``type_id`` of a block whose type was not recorded."""
+
+UNKNOWN_THREAD = 0
+"""``thread_id`` where the engine could not tell which thread it was."""
+
+UInt = Annotated[int, Meta(ge=0)]
+Text = Annotated[str, Meta(max_length=65_536)]
+
+
+class EventKind(enum.IntEnum):
+    """What one event says; the value is the one in the ``kind`` column of the log."""
+
+    ALLOCATION = 0
+    FREE = 1
+    GC_START = 2
+    GC_STOP = 3
+    MARK = 4
+    ARENA_ALLOCATION = 5
+    ARENA_FREE = 6
+
+
+class Domain(enum.IntEnum):
+    """The allocator a block came from.
+
+    ``RAW``, ``MEM`` and ``OBJECT`` are CPython's allocator domains (Include/cpython/pymem.h). ``PYTHON`` is
+    one of these three where the engine cannot tell which; ``FOREIGN`` is a tracemalloc domain that an
+    extension module declared; ``NATIVE`` is memory that no Python allocator saw.
+    """
+
+    RAW = 0
+    MEM = 1
+    OBJECT = 2
+    NATIVE = 3
+    PYTHON = 4
+    FOREIGN = 5
+
+
+class Cause(enum.IntEnum):
+    """Why a block was given back."""
+
+    REFCOUNT = 0
+    GC = 1
+    REALLOC = 2
+    UNKNOWN = 3
+
+
+class Allocation(Struct, frozen=True, tag="allocation", omit_defaults=True):
+    """A block was obtained. ``realloc_of`` is the allocation that a realloc replaced by this one."""
+
+    seq: int
+    time_ns: int
+    thread_id: int
+    domain: str
+    address: int
+    size: int
+    stack_id: int
+    realloc_of: int | None = None
+
+
+class Free(Struct, frozen=True, tag="free", omit_defaults=True):
+    """A block was given back.
+
+    ``alloc_seq`` is the allocation it ends; None for a block older than the recording, and only then
+    ``address`` is present (otherwise it is the allocation's).
+    """
+
+    seq: int
+    time_ns: int
+    thread_id: int
+    cause: str
+    alloc_seq: int | None = None
+    address: int | None = None
+    type_id: int = NO_TYPE
+
+
+class ArenaEvent(Struct, frozen=True, tag="arena", omit_defaults=True):
+    """The object allocator obtained (``freed`` false) or returned an arena."""
+
+    seq: int
+    time_ns: int
+    address: int
+    size: int
+    freed: bool = False
+
+
+class Capabilities(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the engine that made a recording could know. No later layer pretends to know more.
+
+    ``exact_order``: events are in the order in which they happened, not grouped at sync points.
+    ``every_event``: also blocks that lived shorter than a sync interval are recorded.
+    ``real_addresses``: addresses are the allocator's; otherwise they are synthetic identities.
+    ``real_times``: an event's time is its own (within 1 ms); otherwise that of its sync point.
+    ``domains``: raw, mem and object are told apart. ``types``: the type of a block is known.
+    ``causes``: every free has its true cause; otherwise some are ``unknown``.
+    ``threads``: every event has its true thread; otherwise some are unknown (``thread_id`` 0).
+    ``reallocs``: a realloc is recorded as a linked free and allocation.
+    ``gc_tracked``: which blocks the collector tracks is known. ``arenas``: arena events are recorded.
+    """
+
+    exact_order: bool
+    every_event: bool
+    real_addresses: bool
+    real_times: bool
+    domains: bool
+    types: bool
+    causes: bool
+    threads: bool
+    reallocs: bool
+    gc_tracked: bool
+    arenas: bool
+
+
+class PythonInfo(Struct, frozen=True):
+    """The interpreter under observation; ``version`` like ``3.11.7``, ``hexversion`` as in sys."""
+
+    version: Text
+    hexversion: UInt
+    implementation: Text
+    build: Text
+    executable: Text
+
+
+class AllocatorInfo(Struct, frozen=True):
+    """Sizes that CPython's object allocator was built with (Include/internal/pycore_obmalloc.h)."""
+
+    page_size: UInt
+    arena_size: UInt
+    pool_size: UInt
+    alignment: UInt
+    small_request_threshold: UInt
+    name: Text = "pymalloc"
+
+
+class CollectorInfo(Struct, frozen=True):
+    """State of the garbage collector when the recording began (``gc.get_threshold``, ``gc.isenabled``)."""
+
+    thresholds: tuple[int, int, int]
+    enabled: bool
+
+
+class Header(Struct, frozen=True, tag="header"):
+    """First record of every log: who recorded what, where, with which engine."""
+
+    trace_uuid: Text
+    tool_version: Text
+    engine: Text
+    engine_reason: Text
+    capabilities: Capabilities
+    python: PythonInfo
+    platform: Text
+    pid: UInt
+    argv: list[Text]
+    cwd: Text
+    started_at_ns: UInt
+    """Wall clock (nanoseconds since 1970-01-01 UTC) at time 0 of the recording."""
+    max_frames: UInt
+    allocator: AllocatorInfo
+    collector: CollectorInfo
+    sync_interval_ns: UInt = 0
+
+
+class Thread(Struct, frozen=True, array_like=True):
+    """A thread of the program. Number 0 is reserved for "not known"."""
+
+    thread_id: UInt
+    name: Text
+
+
+class Code(Struct, frozen=True, array_like=True):
+    """A code object: file, ``co_qualname``, ``co_firstlineno`` and the bytes one frame of it occupies."""
+
+    code_id: UInt
+    filename: Text
+    qualname: Text
+    first_line: int
+    frame_bytes: UInt
+
+
+class Stack(Struct, frozen=True, array_like=True):
+    """A node of the call tree: ``code_id`` at ``line``, called from ``parent_id`` (0: a root)."""
+
+    stack_id: UInt
+    parent_id: UInt
+    code_id: UInt
+    line: int
+
+
+class TypeDefinition(Struct, frozen=True, array_like=True):
+    """A type as ``module.qualname``; ``gc_tracked`` when instances carry a collector header."""
+
+    type_id: UInt
+    name: Text
+    basic_size: UInt
+    gc_tracked: bool
+
+
+class Definitions(Struct, frozen=True, tag="definitions", omit_defaults=True):
+    """Numbers that later records refer to. A number is defined once, before its first use."""
+
+    threads: list[Thread] = msgspec.field(default_factory=list)
+    codes: list[Code] = msgspec.field(default_factory=list)
+    stacks: list[Stack] = msgspec.field(default_factory=list)
+    types: list[TypeDefinition] = msgspec.field(default_factory=list)
+
+
+class Column(Struct, frozen=True, array_like=True):
+    """One column of a batch: ``coding`` is const, plain or delta; ``width`` bytes a value (docs/log-format.md)."""
+
+    coding: str
+    width: Annotated[int, Meta(ge=0, le=8)]
+    data: bytes
+
+
+class EventBatch(Struct, frozen=True, tag="events"):
+    """``count`` consecutive events from ``first_seq`` on, as columns."""
+
+    first_seq: UInt
+    count: UInt
+    first_time_ns: UInt
+    last_time_ns: UInt
+    columns: dict[str, Column]
+
+
+class CollectionStart(Struct, frozen=True, tag="gc-start"):
+    """The collector began; ``counts`` and ``thresholds`` as they were before (gc.get_count, gc.get_threshold)."""
+
+    gc_id: UInt
+    seq: UInt
+    time_ns: UInt
+    thread_id: UInt
+    generation: UInt
+    counts: tuple[int, int, int]
+    thresholds: tuple[int, int, int]
+
+
+class CollectionStop(Struct, frozen=True, tag="gc-stop"):
+    """The collector finished; ``duration_ns`` is the collector's own time, without the recorder's."""
+
+    gc_id: UInt
+    seq: UInt
+    time_ns: UInt
+    duration_ns: UInt
+    collected: UInt
+    uncollectable: UInt
+
+
+class Mark(Struct, frozen=True, tag="mark"):
+    """An instant with a name. ``start`` and ``end`` are the recorder's own (``own`` true)."""
+
+    name: Text
+    seq: UInt
+    time_ns: UInt
+    thread_id: UInt
+    own: bool = False
+
+
+class MemorySample(Struct, frozen=True, tag="memory"):
+    """Resident memory of the whole process at a time; ``traced_peak_bytes``: tracemalloc's own peak so far."""
+
+    time_ns: UInt
+    seq: UInt
+    rss_bytes: UInt
+    traced_peak_bytes: UInt = 0
+
+
+class Notice(Struct, frozen=True, tag="notice"):
+    """Something that a reader of the recording must know; ``code`` is stable (docs/errors.md)."""
+
+    code: Text
+    seq: UInt
+    time_ns: UInt
+    text: Text
+
+
+class IndexEntry(Struct, frozen=True, array_like=True):
+    """Where a batch of events stands in the file, and the events and times it covers."""
+
+    offset: UInt
+    first_seq: UInt
+    count: UInt
+    first_time_ns: UInt
+    last_time_ns: UInt
+
+
+class Totals(Struct, frozen=True):
+    """What a recording adds up to. ``peak_seq`` is the first event after which live bytes were highest."""
+
+    events: UInt = 0
+    allocations: UInt = 0
+    frees: UInt = 0
+    unmatched_frees: UInt = 0
+    gc_collections: UInt = 0
+    allocated_bytes: UInt = 0
+    peak_bytes: UInt = 0
+    peak_blocks: UInt = 0
+    peak_seq: int = -1
+    end_bytes: UInt = 0
+    end_blocks: UInt = 0
+    duration_ns: UInt = 0
+
+
+class Footer(Struct, frozen=True, tag="footer"):
+    """Last record of a log that was closed in order.
+
+    ``complete`` is true when the program reached its own end (mark ``end``). ``exit_status`` is the
+    program's, negative for a signal as in :attr:`subprocess.Popen.returncode`; None when not known.
+    """
+
+    totals: Totals
+    complete: bool
+    exit_status: int | None
+    index: list[IndexEntry]
+
+
+LogRecord = (
+    Header
+    | Definitions
+    | EventBatch
+    | CollectionStart
+    | CollectionStop
+    | Mark
+    | MemorySample
+    | Notice
+    | Footer
+)
+"""The tagged union of everything that stands in a log."""
+
+Event = Allocation | Free | ArenaEvent | CollectionStart | CollectionStop | Mark
+"""The tagged union of single events, in the order of ``seq``."""

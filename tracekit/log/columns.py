@@ -1,0 +1,225 @@
+"""Batches of events as numpy columns, and their coding on disk.
+
+An :class:`EventColumns` is what travels between the collector, the log, the store and the simulator: one
+array a field, all of the same length, so that nothing costs Python time per event.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tracekit.errors import LogCorruptError
+from tracekit.events import Cause, Column, Domain, EventBatch, EventKind
+
+MAX_BATCH_EVENTS = 1 << 20
+"""A batch that claims more events than this is refused before anything is allocated for it."""
+
+IntArray = npt.NDArray[np.int64]
+
+NOTHING = -1
+"""In ``alloc_seq`` and ``realloc_of``: there is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventColumns:
+    """Consecutive events from ``first_seq`` on; row i is the event ``first_seq + i``.
+
+    Columns that an event kind does not have hold 0, or -1 in ``alloc_seq``:
+
+    - ``kind`` uint8 (:class:`~tracekit.events.EventKind`), ``time_ns`` int64, ``thread_id`` int32: all events.
+    - ``address`` int64: allocations, arena events, and frees of blocks older than the recording.
+    - ``size`` int64: allocations and arena events. ``domain`` uint8, ``stack_id`` int32: allocations.
+    - ``alloc_seq`` int64: for a free the allocation that it ends, for an allocation the one that a realloc
+      replaced by it; -1 for none.
+    - ``cause`` uint8, ``type_id`` int32: frees.
+    """
+
+    first_seq: int
+    kind: npt.NDArray[np.uint8]
+    time_ns: IntArray
+    thread_id: npt.NDArray[np.int32]
+    address: IntArray
+    size: IntArray
+    domain: npt.NDArray[np.uint8]
+    stack_id: npt.NDArray[np.int32]
+    alloc_seq: IntArray
+    cause: npt.NDArray[np.uint8]
+    type_id: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def seq(self) -> IntArray:
+        """The ``seq`` of every row, int64."""
+        return np.arange(self.first_seq, self.first_seq + len(self.kind), dtype=np.int64)
+
+    @property
+    def allocations(self) -> npt.NDArray[np.bool_]:
+        """True where the row is an allocation."""
+        return self.kind == EventKind.ALLOCATION
+
+    @property
+    def frees(self) -> npt.NDArray[np.bool_]:
+        """True where the row is a free."""
+        return self.kind == EventKind.FREE
+
+    def rows(self, start: int, stop: int) -> EventColumns:
+        """The rows ``start:stop`` as views, without copying."""
+        return EventColumns(
+            self.first_seq + start, **{name: getattr(self, name)[start:stop] for name in COLUMN_TYPES}
+        )
+
+
+COLUMN_TYPES: dict[str, type[np.generic]] = {
+    "kind": np.uint8,
+    "time_ns": np.int64,
+    "thread_id": np.int32,
+    "address": np.int64,
+    "size": np.int64,
+    "domain": np.uint8,
+    "stack_id": np.int32,
+    "alloc_seq": np.int64,
+    "cause": np.uint8,
+    "type_id": np.int32,
+}
+"""numpy type of each column of :class:`EventColumns`, in its order."""
+
+assert [field.name for field in fields(EventColumns)] == ["first_seq", *COLUMN_TYPES]  # noqa: S101
+
+
+def empty_columns(first_seq: int, count: int) -> EventColumns:
+    """Columns of ``count`` rows that hold "not there" everywhere, to be filled in."""
+    arrays: dict[str, Any] = {name: np.zeros(count, dtype) for name, dtype in COLUMN_TYPES.items()}
+    arrays["alloc_seq"].fill(NOTHING)
+    return EventColumns(first_seq, **arrays)
+
+
+def _minimal_width(unsigned: npt.NDArray[np.uint64]) -> int:
+    top = int(unsigned.max())
+    return next(width for width in (1, 2, 4, 8) if top < 1 << (8 * width))
+
+
+def _pack(unsigned: npt.NDArray[np.uint64], coding: str) -> Column:
+    """Little-endian values in the least width that holds them all, stored byte plane by byte plane."""
+    width = _minimal_width(unsigned)
+    narrow = unsigned.astype(f"<u{width}")
+    planes = narrow.view(np.uint8).reshape(-1, width).T
+    return Column(coding, width, planes.tobytes())
+
+
+def encode_column(values: npt.NDArray[Any], *, delta: bool = False) -> Column:
+    """Code one column of integers; ``delta`` stores zigzag-coded differences (docs/log-format.md)."""
+    wide = values.astype(np.int64, copy=False)
+    if len(wide) == 0:
+        return Column("plain", 1, b"")
+    if not np.any(wide != wide[0]):
+        return Column("const", 8, int(wide[0]).to_bytes(8, "little", signed=True))
+    if delta or wide.min() < 0:
+        difference = np.diff(wide, prepend=np.int64(0))
+        zigzag = (difference << 1) ^ (difference >> 63)
+        return _pack(zigzag.view(np.uint64), "delta")
+    return _pack(wide.view(np.uint64), "plain")
+
+
+def decode_column(name: str, column: Column, count: int) -> IntArray:
+    """The inverse of :func:`encode_column`: ``count`` int64 values.
+
+    Raises LogCorruptError when the column does not hold exactly ``count`` values; nothing is allocated
+    beyond ``count`` values (at most ``MAX_BATCH_EVENTS``, which the caller has checked).
+    """
+    if column.coding == "const":
+        if len(column.data) != 8 or column.width != 8:
+            raise LogCorruptError(f"column {name!r} has a constant of {len(column.data)} bytes")
+        return np.full(count, int.from_bytes(column.data, "little", signed=True), np.int64)
+    if column.coding not in {"plain", "delta"}:
+        raise LogCorruptError(f"column {name!r} has the unknown coding {column.coding!r}")
+    if column.width not in {1, 2, 4, 8} or len(column.data) != count * column.width:
+        raise LogCorruptError(
+            f"column {name!r} holds {len(column.data)} bytes where {count} values of width {column.width} belong"
+        )
+    planes = np.frombuffer(column.data, np.uint8).reshape(column.width, count)
+    unsigned = np.ascontiguousarray(planes.T).view(f"<u{column.width}").reshape(count).astype(np.uint64)
+    if column.coding == "plain":
+        return unsigned.view(np.int64)
+    difference = (unsigned >> np.uint64(1)).view(np.int64) ^ -(unsigned & np.uint64(1)).view(np.int64)
+    return np.cumsum(difference, dtype=np.int64)
+
+
+def encode_batch(columns: EventColumns) -> EventBatch:
+    """Put events into the form they have in a log: each column only for the rows whose kind has it."""
+    count = len(columns)
+    allocation, free = columns.allocations, columns.frees
+    arena = (columns.kind == EventKind.ARENA_ALLOCATION) | (columns.kind == EventKind.ARENA_FREE)
+    unmatched = free & (columns.alloc_seq == NOTHING)
+    linked = allocation | free
+    distance = np.where(columns.alloc_seq == NOTHING, 0, columns.seq - columns.alloc_seq)
+    coded = {
+        "kind": encode_column(columns.kind),
+        "time_ns": encode_column(columns.time_ns, delta=True),
+        "thread_id": encode_column(columns.thread_id),
+        "address": encode_column(columns.address[allocation | arena | unmatched], delta=True),
+        "size": encode_column(columns.size[allocation | arena]),
+        "domain": encode_column(columns.domain[allocation]),
+        "stack_id": encode_column(columns.stack_id[allocation]),
+        "distance": encode_column(distance[linked]),
+        "cause": encode_column(columns.cause[free]),
+        "type_id": encode_column(columns.type_id[free]),
+    }
+    return EventBatch(
+        columns.first_seq,
+        count,
+        int(columns.time_ns[0]) if count else 0,
+        int(columns.time_ns[-1]) if count else 0,
+        coded,
+    )
+
+
+def decode_batch(batch: EventBatch) -> EventColumns:
+    """The inverse of :func:`encode_batch`.
+
+    Raises LogCorruptError when the batch claims too many events, lacks a column, or holds values that no
+    event can have. Everything is checked before it is used as a size or an index.
+    """
+    count = batch.count
+    if not 0 < count <= MAX_BATCH_EVENTS:
+        raise LogCorruptError(f"a batch of {count} events (1 to {MAX_BATCH_EVENTS} are possible)")
+    result = empty_columns(batch.first_seq, count)
+
+    def column(name: str, where: npt.NDArray[np.bool_] | None = None, top: int = sys.maxsize) -> IntArray:
+        if name not in batch.columns:
+            raise LogCorruptError(f"a batch without the column {name!r}")
+        rows = count if where is None else int(np.count_nonzero(where))
+        values = decode_column(name, batch.columns[name], rows)
+        if rows and (int(values.min()) < 0 or int(values.max()) > top):
+            raise LogCorruptError(f"column {name!r} holds a value outside 0..{top}")
+        return values
+
+    result.kind[:] = column("kind", None, max(EventKind))
+    allocation, free = result.allocations, result.frees
+    arena = (result.kind == EventKind.ARENA_ALLOCATION) | (result.kind == EventKind.ARENA_FREE)
+    linked = allocation | free
+    int32_max = 2**31 - 1
+    result.time_ns[:] = column("time_ns")
+    result.thread_id[:] = column("thread_id", None, int32_max)
+    distance = np.zeros(count, np.int64)
+    distance[linked] = column("distance", linked)
+    np.copyto(result.alloc_seq, result.seq - distance, where=linked & (distance > 0))
+    if np.any(result.alloc_seq < NOTHING):
+        raise LogCorruptError("a free of an allocation before the first event")
+    unmatched = free & (distance == 0)
+    addressed, sized = allocation | arena | unmatched, allocation | arena
+    result.address[addressed] = column("address", addressed)
+    result.size[sized] = column("size", sized)
+    result.domain[allocation] = column("domain", allocation, max(Domain))
+    result.stack_id[allocation] = column("stack_id", allocation, int32_max)
+    result.cause[free] = column("cause", free, max(Cause))
+    result.type_id[free] = column("type_id", free, int32_max)
+    if not (int(result.time_ns[0]) == batch.first_time_ns and int(result.time_ns[-1]) == batch.last_time_ns):
+        raise LogCorruptError("a batch whose times are not the ones it announces")
+    return result

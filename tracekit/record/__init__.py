@@ -1,0 +1,1 @@
+"""Recording: what runs inside the program under observation, and the collector that writes the log."""

@@ -1,0 +1,1 @@
+"""Replay: the heap at any moment of a trace, and the difference of two moments."""

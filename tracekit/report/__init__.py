@@ -1,0 +1,1 @@
+"""Output: values in, text out. Nothing here sees a database."""

@@ -1,0 +1,1 @@
+"""The simulator: a model of CPython's memory manager that consumes a trace's events."""

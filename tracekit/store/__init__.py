@@ -1,0 +1,1 @@
+"""The DuckDB store: tables built from logs, and SQL over them."""
