@@ -29,8 +29,19 @@ NO_TYPE = 0
 UNKNOWN_THREAD = 0
 """``thread_id`` where the engine could not tell which thread it was."""
 
-UInt = Annotated[int, Meta(ge=0)]
-Text = Annotated[str, Meta(max_length=65_536)]
+UInt = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A count, size, time, address or ``seq``: what fits a signed 64-bit column."""
+
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+
+Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""The number of a definition. 0 means "none" or "not known" and is never defined."""
+
+Text = str
+
+MAX_DEFINITIONS = 1 << 20
+"""A Definitions record holds at most this many of each kind; the writer splits longer ones."""
 
 
 class EventKind(enum.IntEnum):
@@ -160,7 +171,7 @@ class AllocatorInfo(Struct, frozen=True):
 class CollectorInfo(Struct, frozen=True):
     """State of the garbage collector when the recording began (``gc.get_threshold``, ``gc.isenabled``)."""
 
-    thresholds: tuple[int, int, int]
+    thresholds: tuple[Int32, Int32, Int32]
     enabled: bool
 
 
@@ -188,33 +199,33 @@ class Header(Struct, frozen=True, tag="header"):
 class Thread(Struct, frozen=True, array_like=True):
     """A thread of the program. Number 0 is reserved for "not known"."""
 
-    thread_id: UInt
+    thread_id: Id
     name: Text
 
 
 class Code(Struct, frozen=True, array_like=True):
     """A code object: file, ``co_qualname``, ``co_firstlineno`` and the bytes one frame of it occupies."""
 
-    code_id: UInt
+    code_id: Id
     filename: Text
     qualname: Text
-    first_line: int
+    first_line: Int32
     frame_bytes: UInt
 
 
 class Stack(Struct, frozen=True, array_like=True):
     """A node of the call tree: ``code_id`` at ``line``, called from ``parent_id`` (0: a root)."""
 
-    stack_id: UInt
-    parent_id: UInt
-    code_id: UInt
-    line: int
+    stack_id: Id
+    parent_id: Id
+    code_id: Id
+    line: Int32
 
 
 class TypeDefinition(Struct, frozen=True, array_like=True):
     """A type as ``module.qualname``; ``gc_tracked`` when instances carry a collector header."""
 
-    type_id: UInt
+    type_id: Id
     name: Text
     basic_size: UInt
     gc_tracked: bool
@@ -223,14 +234,19 @@ class TypeDefinition(Struct, frozen=True, array_like=True):
 class Definitions(Struct, frozen=True, tag="definitions", omit_defaults=True):
     """Numbers that later records refer to. A number is defined once, before its first use."""
 
-    threads: list[Thread] = msgspec.field(default_factory=list)
-    codes: list[Code] = msgspec.field(default_factory=list)
-    stacks: list[Stack] = msgspec.field(default_factory=list)
-    types: list[TypeDefinition] = msgspec.field(default_factory=list)
+    threads: Annotated[list[Thread], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(default_factory=list)
+    codes: Annotated[list[Code], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(default_factory=list)
+    stacks: Annotated[list[Stack], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(default_factory=list)
+    types: Annotated[list[TypeDefinition], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(
+        default_factory=list
+    )
 
 
 class Column(Struct, frozen=True, array_like=True):
-    """One column of a batch: ``coding`` is const, plain or delta; ``width`` bytes a value (docs/log-format.md)."""
+    """One column of a batch, ``width`` bytes a value; ``coding`` is const, plain or delta.
+
+    docs/log-format.md draws the codings.
+    """
 
     coding: str
     width: Annotated[int, Meta(ge=0, le=8)]
@@ -248,15 +264,15 @@ class EventBatch(Struct, frozen=True, tag="events"):
 
 
 class CollectionStart(Struct, frozen=True, tag="gc-start"):
-    """The collector began; ``counts`` and ``thresholds`` as they were before (gc.get_count, gc.get_threshold)."""
+    """The collector began. ``counts`` (gc.get_count) and ``thresholds`` are those before it ran."""
 
     gc_id: UInt
     seq: UInt
     time_ns: UInt
-    thread_id: UInt
+    thread_id: Id
     generation: UInt
-    counts: tuple[int, int, int]
-    thresholds: tuple[int, int, int]
+    counts: tuple[Int32, Int32, Int32]
+    thresholds: tuple[Int32, Int32, Int32]
 
 
 class CollectionStop(Struct, frozen=True, tag="gc-stop"):
@@ -276,12 +292,15 @@ class Mark(Struct, frozen=True, tag="mark"):
     name: Text
     seq: UInt
     time_ns: UInt
-    thread_id: UInt
+    thread_id: Id
     own: bool = False
 
 
 class MemorySample(Struct, frozen=True, tag="memory"):
-    """Resident memory of the whole process at a time; ``traced_peak_bytes``: tracemalloc's own peak so far."""
+    """Resident memory of the whole process at a time.
+
+    ``traced_peak_bytes`` is tracemalloc's own peak so far, 0 where it does not run.
+    """
 
     time_ns: UInt
     seq: UInt
@@ -319,7 +338,7 @@ class Totals(Struct, frozen=True):
     allocated_bytes: UInt = 0
     peak_bytes: UInt = 0
     peak_blocks: UInt = 0
-    peak_seq: int = -1
+    peak_seq: Int = -1
     end_bytes: UInt = 0
     end_blocks: UInt = 0
     duration_ns: UInt = 0
@@ -334,8 +353,9 @@ class Footer(Struct, frozen=True, tag="footer"):
 
     totals: Totals
     complete: bool
-    exit_status: int | None
+    exit_status: Int32 | None
     index: list[IndexEntry]
+    """The batches of events: every one, or where that would be too many every 2nd, 4th, 8th..."""
 
 
 LogRecord = (

@@ -21,6 +21,9 @@ MAX_BATCH_EVENTS = 1 << 20
 
 IntArray = npt.NDArray[np.int64]
 
+MAX_BATCH_BYTES = 1 << 62
+"""What the blocks of a batch, or all that are alive, may add up to: sums of sizes must not overflow."""
+
 NOTHING = -1
 """In ``alloc_seq`` and ``realloc_of``: there is none."""
 
@@ -31,7 +34,8 @@ class EventColumns:
 
     Columns that an event kind does not have hold 0, or -1 in ``alloc_seq``:
 
-    - ``kind`` uint8 (:class:`~tracekit.events.EventKind`), ``time_ns`` int64, ``thread_id`` int32: all events.
+    - All events: ``kind`` uint8 (an :class:`~tracekit.events.EventKind`), ``time_ns`` int64, ``thread_id``
+      int32.
     - ``address`` int64: allocations, arena events, and frees of blocks older than the recording.
     - ``size`` int64: allocations and arena events. ``domain`` uint8, ``stack_id`` int32: allocations.
     - ``alloc_seq`` int64: for a free the allocation that it ends, for an allocation the one that a realloc
@@ -62,12 +66,12 @@ class EventColumns:
     @property
     def allocations(self) -> npt.NDArray[np.bool_]:
         """True where the row is an allocation."""
-        return self.kind == EventKind.ALLOCATION
+        return np.equal(self.kind, EventKind.ALLOCATION)
 
     @property
     def frees(self) -> npt.NDArray[np.bool_]:
         """True where the row is a free."""
-        return self.kind == EventKind.FREE
+        return np.equal(self.kind, EventKind.FREE)
 
     def rows(self, start: int, stop: int) -> EventColumns:
         """The rows ``start:stop`` as views, without copying."""
@@ -141,7 +145,8 @@ def decode_column(name: str, column: Column, count: int) -> IntArray:
         raise LogCorruptError(f"column {name!r} has the unknown coding {column.coding!r}")
     if column.width not in {1, 2, 4, 8} or len(column.data) != count * column.width:
         raise LogCorruptError(
-            f"column {name!r} holds {len(column.data)} bytes where {count} values of width {column.width} belong"
+            f"column {name!r} holds {len(column.data)} bytes where {count} values "
+            f"of {column.width} bytes belong"
         )
     planes = np.frombuffer(column.data, np.uint8).reshape(column.width, count)
     unsigned = np.ascontiguousarray(planes.T).view(f"<u{column.width}").reshape(count).astype(np.uint64)
@@ -189,6 +194,8 @@ def decode_batch(batch: EventBatch) -> EventColumns:
     count = batch.count
     if not 0 < count <= MAX_BATCH_EVENTS:
         raise LogCorruptError(f"a batch of {count} events (1 to {MAX_BATCH_EVENTS} are possible)")
+    if batch.first_seq > sys.maxsize - count:
+        raise LogCorruptError(f"a batch that begins with event {batch.first_seq}")
     result = empty_columns(batch.first_seq, count)
 
     def column(name: str, where: npt.NDArray[np.bool_] | None = None, top: int = sys.maxsize) -> IntArray:
@@ -210,12 +217,14 @@ def decode_batch(batch: EventBatch) -> EventColumns:
     distance = np.zeros(count, np.int64)
     distance[linked] = column("distance", linked)
     np.copyto(result.alloc_seq, result.seq - distance, where=linked & (distance > 0))
-    if np.any(result.alloc_seq < NOTHING):
+    if np.any(distance > result.seq):
         raise LogCorruptError("a free of an allocation before the first event")
     unmatched = free & (distance == 0)
     addressed, sized = allocation | arena | unmatched, allocation | arena
     result.address[addressed] = column("address", addressed)
     result.size[sized] = column("size", sized)
+    if float(result.size.sum(dtype=np.float64)) > MAX_BATCH_BYTES:
+        raise LogCorruptError("the sizes of a batch add up to more than any memory")
     result.domain[allocation] = column("domain", allocation, max(Domain))
     result.stack_id[allocation] = column("stack_id", allocation, int32_max)
     result.cause[free] = column("cause", free, max(Cause))

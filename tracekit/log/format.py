@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
@@ -28,7 +28,9 @@ TRAILER: Final = struct.Struct("<QI4s")
 
 PLAIN, ZSTD = 0, 1
 MAX_STORED_BYTES: Final = 1 << 26
-MAX_RAW_BYTES: Final = 1 << 28
+"""Bytes of a payload in the file, at most."""
+MAX_RAW_BYTES: Final = 1 << 27
+"""Bytes of a record before compression, at most: what a reader may have to allocate for one frame."""
 COMPRESS_FROM: Final = 512
 """Records shorter than this many bytes are stored as they are."""
 
@@ -67,9 +69,36 @@ def check_prelude(data: bytes, where: str) -> int:
     return int(version)
 
 
+def _encodable(value: Any) -> Any:
+    """The same plain values, with characters that UTF-8 has not (lone surrogates) as backslash escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return value
+
+
+def encode_record(record: LogRecord) -> bytes:
+    r"""The msgpack bytes of a record.
+
+    File names and arguments that are not UTF-8 reach Python as lone surrogates (PEP 383); they are written
+    as ``\udcXX``.
+    """
+    try:
+        return _ENCODER.encode(record)
+    except UnicodeEncodeError:
+        return _ENCODER.encode(_encodable(msgspec.to_builtins(record, builtin_types=(bytes,))))
+
+
 def pack_record(record: LogRecord, *, level: int = 3) -> bytes:
-    """Frame and bytes of one record; ``level`` is zstd's."""
-    raw = _ENCODER.encode(record)
+    """Frame and bytes of one record; ``level`` is zstd's. Raises ValueError when it is too large."""
+    return pack_payload(encode_record(record), level=level)
+
+
+def pack_payload(raw: bytes, *, level: int = 3) -> bytes:
+    """Frame and payload for the msgpack bytes of a record. Raises ValueError when they are too many."""
     payload, encoding = raw, PLAIN
     if len(raw) >= COMPRESS_FROM:
         packed = zstd.compress(raw, level)
@@ -77,37 +106,60 @@ def pack_record(record: LogRecord, *, level: int = 3) -> bytes:
             payload, encoding = packed, ZSTD
     if len(raw) > MAX_RAW_BYTES or len(payload) > MAX_STORED_BYTES:
         raise ValueError(f"a record of {len(raw)} bytes is larger than a log can hold")
-    head = FRAME.pack(len(payload), len(raw), encoding, 0, 0, crc32(payload), 0)[:-4]
-    return head + crc32(head).to_bytes(4, "little") + payload
+    return pack_frame(payload, len(raw), encoding) + payload
+
+
+def pack_frame(payload: bytes, raw_bytes: int, encoding: int) -> bytes:
+    """The 20 bytes that stand before a payload."""
+    head = FRAME.pack(len(payload), raw_bytes, encoding, 0, 0, crc32(payload), 0)[:-4]
+    return head + crc32(head).to_bytes(4, "little")
 
 
 def unpack_frame(head: bytes) -> tuple[int, int, int, int] | None:
     """(stored bytes, raw bytes, encoding, checksum of the payload), or None when the frame is damaged."""
-    stored, raw, encoding, reserved0, reserved1, payload_crc, head_crc = FRAME.unpack(head)
-    if crc32(head[:-4]) != head_crc:
+    if len(head) != FRAME.size or crc32(head[:-4]) != int.from_bytes(head[-4:], "little"):
         return None
-    if stored > MAX_STORED_BYTES or raw > MAX_RAW_BYTES or encoding > ZSTD or reserved0 or reserved1:
+    stored, raw, encoding, reserved0, reserved1, payload_crc, _ = FRAME.unpack(head)
+    if not (0 < stored <= MAX_STORED_BYTES and 0 < raw <= MAX_RAW_BYTES):
+        return None
+    if encoding > ZSTD or reserved0 or reserved1:
         return None
     return stored, raw, encoding, payload_crc
 
 
-def unpack_payload(payload: bytes, raw_bytes: int, encoding: int, payload_crc: int) -> LogRecord:
-    """The record in a payload whose frame was sound. Raises LogCorruptError saying what is wrong."""
+def check_payload(payload: bytes, payload_crc: int) -> None:
+    """Raises LogCorruptError when a payload does not have the checksum that its frame announces."""
     if crc32(payload) != payload_crc:
-        raise LogCorruptError("the checksum does not match")
-    if encoding == ZSTD:
-        try:
-            raw = zstd.ZstdDecompressor().decompress(payload, max_length=raw_bytes + 1)
-        except zstd.ZstdError as error:
-            raise LogCorruptError(f"it does not decompress ({error})") from None
-    else:
-        raw = payload
+        raise LogCorruptError("its checksum does not match")
+
+
+def unpack_payload(payload: bytes, raw_bytes: int, encoding: int, payload_crc: int) -> LogRecord:
+    """The record in a payload whose frame was sound. Raises LogCorruptError saying what is wrong.
+
+    Never produces more than ``raw_bytes`` + 1 bytes, whatever the compressed payload would expand to.
+    """
+    check_payload(payload, payload_crc)
+    raw = _decompress(payload, raw_bytes) if encoding == ZSTD else payload
     if len(raw) != raw_bytes:
-        raise LogCorruptError(f"it holds {len(raw)} bytes and announces {raw_bytes}")
+        more = "at least " if len(raw) > raw_bytes else ""
+        raise LogCorruptError(f"it holds {more}{len(raw)} bytes and announces {raw_bytes}")
     try:
         return _DECODER.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise LogCorruptError(f"it does not decode ({error})") from None
+
+
+def _decompress(payload: bytes, raw_bytes: int) -> bytes:
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        raw = decompressor.decompress(payload, max_length=raw_bytes + 1)
+    except zstd.ZstdError as error:
+        raise LogCorruptError(f"it does not decompress ({error})") from None
+    if len(raw) <= raw_bytes and not decompressor.eof:
+        raise LogCorruptError("it does not decompress (its end is missing)")
+    if decompressor.unused_data:
+        raise LogCorruptError("it does not decompress (bytes follow its end)")
+    return raw
 
 
 def pack_trailer(footer_offset: int) -> bytes:

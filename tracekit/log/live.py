@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracekit.log.columns import NOTHING, EventColumns, IntArray
+from tracekit.errors import LogCorruptError
+from tracekit.log.columns import MAX_BATCH_BYTES, NOTHING, EventColumns, IntArray
 
 LIVE_COLUMNS = ("alloc_seq", "time_ns", "address", "size", "domain", "thread_id", "stack_id")
 
@@ -49,12 +50,17 @@ class LiveBlocks:
         """Take a batch into account and return what died in it.
 
         A second free of one allocation, or a free of one that is not known, counts as not matched.
+        Raises LogCorruptError when the blocks alive add up to more than any memory.
         """
         born = np.flatnonzero(batch.allocations)
         rows = np.flatnonzero(batch.frees)
         pool = {
             name: np.concatenate([self.columns[name], self._of(batch, name, born)]) for name in LIVE_COLUMNS
         }
+        if float(pool["size"].sum(dtype=np.float64)) > MAX_BATCH_BYTES:
+            raise LogCorruptError(
+                f"the blocks alive at event {batch.first_seq} add up to more than any memory"
+            )
         wanted = batch.alloc_seq[rows]
         place = np.searchsorted(pool["alloc_seq"], wanted)
         matched = (wanted != NOTHING) & (place < len(pool["alloc_seq"]))

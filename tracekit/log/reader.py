@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
-from tracekit.errors import FileMissingError, LogCorruptError, NotALogError
-from tracekit.events import EventBatch, Footer, Header, LogRecord, Notice
-from tracekit.log.columns import EventColumns, decode_batch
-from tracekit.log.format import (
-    FRAME,
-    MAX_STORED_BYTES,
-    PRELUDE,
-    TRAILER,
-    check_prelude,
-    footer_offset,
-    unpack_frame,
-    unpack_payload,
+from tracekit.errors import LogCorruptError, NotALogError
+from tracekit.events import (
+    CollectionStart,
+    CollectionStop,
+    Definitions,
+    EventBatch,
+    Footer,
+    Header,
+    LogRecord,
+    Mark,
+    Notice,
 )
+from tracekit.log.checks import Rules
+from tracekit.log.columns import EventColumns, decode_batch
+from tracekit.log.format import FRAME, PRELUDE, unpack_frame
+from tracekit.log.scan import Damage, LogFile, Sound
 
 LOST = "records-lost"
-"""Code of the notice that allows a gap in ``seq`` after it: `tracekit recover` left something out."""
+"""Code of the notice after which events and details may be missing: `tracekit recover` left something out."""
 
 
 class LogReader:
@@ -32,74 +34,82 @@ class LogReader:
     Raises FileMissingError, NotALogError, LogVersionError or LogCorruptError when it cannot be opened, which
     needs a whole prelude and a whole header. ``size`` is the length at that moment: what is appended later
     is not seen. A log may end in the middle of a record (its writer was killed, or is still writing): the
-    records before it are read, and ``torn_bytes`` says how many bytes were left over.
+    records before it are read, and ``torn_bytes`` says how many bytes were left over. ``footer`` is None
+    for such a log, and for one whose footer is damaged (which reading to the end then reports).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._file: BinaryIO = _open(self.path)
+        self._file = LogFile(path)
         try:
-            self.size = os.fstat(self._file.fileno()).st_size
-            self.version = check_prelude(self._file.read(PRELUDE.size), str(self.path))
-            self.torn_bytes = 0
-            first = next(iter(self.records()), None)
-            if first is None:
+            self.path, self.size = self._file.path, self._file.size
+            self.version = self._file.version()
+            first = self._file.record_at(PRELUDE.size, 0) if self.size >= PRELUDE.size + FRAME.size else None
+            if isinstance(first, Damage):
+                raise self._corrupt(first)
+            if first is None or not isinstance(first.record, Header):
                 raise NotALogError(
                     f"{self.path} ends before its header does", hint="the recording had hardly begun"
                 )
-            if not isinstance(first[1], Header):
-                raise LogCorruptError(f"{self.path}: record 0 is not a header")
-            self.header: Header = first[1]
+            self.header: Header = first.record
             self.footer: Footer | None = self._read_footer()
+            self.torn_bytes = 0 if self.footer else self._count_torn_bytes()
         except BaseException:
             self._file.close()
             raise
 
-    def records(self) -> Iterator[tuple[int, LogRecord]]:
+    def records(self, *, batches: bool = True) -> Iterator[tuple[int, LogRecord]]:
         """(offset, record) of every whole record, in order, the header first.
 
-        Raises LogCorruptError naming number and offset of a record that is damaged.
+        With ``batches`` false the batches that the footer's index names are left out: their checksums are
+        tested, but they are not decompressed. Raises LogCorruptError naming number and offset of a record
+        that is damaged.
         """
-        offset, number = PRELUDE.size, 0
-        end = self.size
-        while True:
-            self.torn_bytes = end - offset
-            if offset == end or end - offset < FRAME.size:
-                if footer_offset(self._read_at(offset, end - offset)) is not None:
-                    self.torn_bytes = 0
-                return
-            record, stop = self._record_at(offset, number)
-            if record is None:
-                return
-            yield offset, record
-            offset, number = stop, number + 1
+        named = self.footer.index if self.footer and not batches else []
+        for found in self._file.walk(frozenset(entry.offset for entry in named)):
+            if isinstance(found, Damage):
+                raise self._corrupt(found)
+            if found.record is not None:
+                yield found.offset, found.record
 
     def events(self) -> Iterator[EventColumns]:
-        """Every batch of events, decoded. Raises LogCorruptError as :meth:`records` does."""
+        """Every batch of events, decoded. Raises LogCorruptError as :meth:`decoded` does."""
         for _, record in self.decoded():
             if isinstance(record, EventColumns):
                 yield record
 
     def decoded(self) -> Iterator[tuple[int, LogRecord | EventColumns]]:
-        """Like :meth:`records`, with batches decoded to columns and checked to follow each other in seq."""
-        next_seq, lost = 0, False
+        """Like :meth:`records`, with batches decoded to columns and everything held against the rules.
+
+        The details of events (collections, marks) come immediately before the columns that hold their events
+        and with the offset of these: a detail whose batch is not there, in a log that was cut off between
+        the two, never comes. What comes refers only to what came before: numbers are defined once and before
+        their use, a stack's parent has a smaller number, every event follows the one before it in ``seq``
+        (except after a notice :data:`LOST`), and every collection and mark has its detail.
+        Raises LogCorruptError naming the offset of a record that breaks a rule.
+        """
+        rules = Rules()
         for offset, record in self.records():
-            if isinstance(record, Notice) and record.code == LOST:
-                lost = True
-            if not isinstance(record, EventBatch):
-                yield offset, record
-                continue
-            if record.first_seq < next_seq or (record.first_seq > next_seq and not lost):
-                raise LogCorruptError(
-                    f"{self.path}: the batch at offset {offset} begins with event {record.first_seq} "
-                    f"where {next_seq} belongs"
-                )
-            try:
-                columns = decode_batch(record)
-            except LogCorruptError as error:
-                raise LogCorruptError(f"{self.path}: the batch at offset {offset}: {error.message}") from None
-            next_seq = record.first_seq + record.count
-            yield offset, columns
+            match record:
+                case Definitions():
+                    self._refuse(offset, rules.definitions(record))
+                    yield offset, record
+                case CollectionStart() | CollectionStop() | Mark():
+                    self._refuse(offset, rules.detail(record))
+                case EventBatch():
+                    try:
+                        columns = decode_batch(record)
+                    except LogCorruptError as error:
+                        self._refuse(offset, [error.message])
+                        raise
+                    details, problems = rules.batch(columns)
+                    self._refuse(offset, problems)
+                    for detail in details:
+                        yield offset, detail
+                    yield offset, columns
+                case _:
+                    if isinstance(record, Notice) and record.code == LOST:
+                        rules.lost = True
+                    yield offset, record
 
     def close(self) -> None:
         """Close the file."""
@@ -113,42 +123,32 @@ class LogReader:
     ) -> None:
         self.close()
 
-    def _read_at(self, offset: int, count: int) -> bytes:
-        return os.pread(self._file.fileno(), count, offset)
-
-    def _record_at(self, offset: int, number: int) -> tuple[LogRecord | None, int]:
-        """The record at an offset and where it ends; (None, offset) when the file ends within it."""
-        frame = unpack_frame(self._read_at(offset, FRAME.size))
-        where = f"{self.path}: record {number} at offset {offset}"
+    def _corrupt(self, damage: Damage) -> LogCorruptError:
         hint = f"'tracekit recover {self.path} -o NEW.tkt' keeps all the others"
-        if frame is None:
-            raise LogCorruptError(f"{where}: its frame is damaged", hint=hint)
-        stored, raw, encoding, checksum = frame
-        start, stop = offset + FRAME.size, offset + FRAME.size + stored
-        if stop > self.size:
-            return None, offset
-        payload = self._read_at(start, min(stored, MAX_STORED_BYTES))
-        try:
-            return unpack_payload(payload, raw, encoding, checksum), stop
-        except LogCorruptError as error:
-            raise LogCorruptError(f"{where}: {error.message}", hint=hint) from None
+        return LogCorruptError(f"{self.path}: {damage}", hint=hint)
+
+    def _refuse(self, offset: int, problems: list[str]) -> None:
+        if problems:
+            hint = f"'tracekit verify {self.path}' lists everything that is wrong with it"
+            raise LogCorruptError(f"{self.path}: record at offset {offset}: {problems[0]}", hint=hint)
 
     def _read_footer(self) -> Footer | None:
-        offset = footer_offset(self._read_at(max(0, self.size - TRAILER.size), TRAILER.size))
+        """The footer that the trailer points to; reading to the end reports it when there is none."""
+        offset = self._file.trailer()
         if offset is None or not PRELUDE.size <= offset < self.size:
             return None
-        record, stop = self._record_at(offset, -1)
-        if isinstance(record, Footer) and stop + TRAILER.size == self.size:
-            return record
-        raise LogCorruptError(f"{self.path}: the trailer points to offset {offset}, where no footer is")
+        found = self._file.record_at(offset, -1)
+        return found.record if isinstance(found, Sound) and isinstance(found.record, Footer) else None
 
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        if path.is_dir():
-            raise NotALogError(f"{path} is a folder, not a tracekit log")
-        return path.open("rb")
-    except FileNotFoundError:
-        raise FileMissingError(f"{path} does not exist", hint="record one with 'tracekit record'") from None
-    except OSError as error:
-        raise FileMissingError(f"{path} cannot be read: {error.strerror}") from None
+    def _count_torn_bytes(self) -> int:
+        """Bytes after the last whole record, from the frames alone; 0 when a frame is damaged."""
+        offset = PRELUDE.size
+        while offset < self.size:
+            head = self._file.read_at(offset, FRAME.size)
+            frame = unpack_frame(head)
+            if frame is None:
+                return self.size - offset if len(head) < FRAME.size else 0
+            if offset + FRAME.size + frame[0] > self.size:
+                break
+            offset += FRAME.size + frame[0]
+        return self.size - offset

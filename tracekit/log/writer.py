@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from tracekit.events import EventBatch, Footer, Header, IndexEntry, LogRecord, Totals
-from tracekit.log.columns import EventColumns, encode_batch
+from tracekit.events import (
+    MAX_DEFINITIONS,
+    Definitions,
+    EventBatch,
+    Footer,
+    Header,
+    IndexEntry,
+    LogRecord,
+    Totals,
+)
+from tracekit.log.columns import MAX_BATCH_EVENTS, EventColumns, encode_batch
 from tracekit.log.format import pack_prelude, pack_record, pack_trailer
+
+MAX_INDEX_ENTRIES = 1 << 18
+"""Batches that the index of a footer names, at most."""
 
 
 class LogWriter:
@@ -25,6 +38,7 @@ class LogWriter:
         self._level = level
         self._offset = 0
         self._index: list[IndexEntry] = []
+        self._batches, self._stride = 0, 1
         self._append(pack_prelude() + pack_record(header))
 
     @property
@@ -33,19 +47,34 @@ class LogWriter:
         return self._offset
 
     def write(self, record: LogRecord) -> None:
-        """Append one record. Raises OSError when the disk refuses it."""
+        """Append one record (definitions beyond what one may hold as several).
+
+        Raises OSError when the disk refuses it and ValueError when it is larger than a log can hold.
+        """
+        if isinstance(record, Definitions) and _longest(record) > MAX_DEFINITIONS:
+            for part in _parts(record):
+                self.write(part)
+            return
         offset = self._offset
         self._append(pack_record(record, level=self._level))
         if isinstance(record, EventBatch):
-            entry = IndexEntry(
-                offset, record.first_seq, record.count, record.first_time_ns, record.last_time_ns
+            self._enter(
+                IndexEntry(offset, record.first_seq, record.count, record.first_time_ns, record.last_time_ns)
             )
-            self._index.append(entry)
 
     def write_events(self, columns: EventColumns) -> None:
-        """Append a batch of events."""
-        if len(columns):
-            self.write(encode_batch(columns))
+        """Append a batch of events (several where one may not hold them all)."""
+        for start in range(0, len(columns), MAX_BATCH_EVENTS):
+            self.write(encode_batch(columns.rows(start, start + MAX_BATCH_EVENTS)))
+
+    def _enter(self, entry: IndexEntry) -> None:
+        """Index every batch, or where these are too many for a footer every 2nd, 4th, 8th..."""
+        if self._batches % self._stride == 0:
+            self._index.append(entry)
+        self._batches += 1
+        if len(self._index) > MAX_INDEX_ENTRIES:
+            self._index = self._index[::2]
+            self._stride *= 2
 
     def close(self, totals: Totals, *, complete: bool, exit_status: int | None) -> None:
         """Append footer and trailer, and close the file."""
@@ -78,3 +107,16 @@ class LogWriter:
             os.lseek(self._file.fileno(), self._offset, os.SEEK_SET)
             raise
         self._offset += len(data)
+
+
+def _longest(record: Definitions) -> int:
+    return max(len(record.threads), len(record.codes), len(record.stacks), len(record.types))
+
+
+def _parts(record: Definitions) -> Iterator[Definitions]:
+    """The same definitions in records that are short enough, what is referred to first."""
+    for start in range(0, _longest(record), MAX_DEFINITIONS):
+        part = slice(start, start + MAX_DEFINITIONS)
+        yield Definitions(threads=record.threads[part], codes=record.codes[part], types=record.types[part])
+    for start in range(0, len(record.stacks), MAX_DEFINITIONS):
+        yield Definitions(stacks=record.stacks[start : start + MAX_DEFINITIONS])

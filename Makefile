@@ -1,0 +1,47 @@
+# Everything happens in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench schemas samples clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "tracekit needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## record a real program, then query, replay and simulate the recording
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh sample_traces/demo.sh
+
+test: $(READY) ## run the tests on one Python
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff put the sources in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## measure; writes benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+schemas: $(READY) ## write schemas/ from the code
+	$(BIN)/tracekit schema log > schemas/log.v1.json
+	$(BIN)/tracekit schema store > schemas/store.v1.sql
+
+samples: $(READY) ## record the sample traces again (only for a new log version)
+	$(BIN)/python sample_traces/make.py --again
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .nox .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

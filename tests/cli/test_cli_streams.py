@@ -1,0 +1,119 @@
+"""What happens at the edges of a process: pipes that close, disks that are full, Ctrl-C, terminals."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import struct
+import subprocess
+import termios
+import time
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+from cli_support import PROGRAM, environment, make_log, start
+
+LONG = "SELECT range AS n, repeat('x', 300) AS text FROM range(200000)"
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_reader_that_goes_away(log: Path, form: str) -> None:
+    command = [*PROGRAM, "query", str(log), LONG, "--format", form]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as query:
+        assert query.stdout is not None
+        assert query.stderr is not None
+        query.stdout.readline()
+        query.stdout.close()
+        assert query.stderr.read() == b""
+        assert query.wait(60) == 141
+
+
+def test_reader_that_never_was(log: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*PROGRAM, "info", str(log)], stdout=writing, stderr=subprocess.PIPE, env=environment(), check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["query", LONG]], ids=["short", "long"])
+def test_full_disk_behind_stdout(log: Path, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, arguments[0], str(log), *arguments[1:]],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "tracekit: error[output-unwritable]: standard output cannot be written: No space left on device\n"
+    )
+
+
+def test_ctrl_c(log: Path) -> None:
+    command = [*PROGRAM, "query", str(log), LONG, "--format", "jsonl"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as query:
+        assert query.stdout is not None
+        query.stdout.readline()
+        time.sleep(0.2)  # it fills the pipe and waits
+        query.send_signal(signal.SIGINT)
+        _, said = query.communicate(timeout=60)
+    assert (query.returncode, said) == (130, b"")
+
+
+def test_what_the_encoding_lacks_is_escaped(tmp_path: Path) -> None:
+    log = make_log(tmp_path / "app.tkt", names=["漢字"])
+    answer = start("replay", log, "--at", "end", "--by", "function", PYTHONIOENCODING="ascii")
+    assert answer.status == 0
+    assert "\\u6f22\\u5b57" in answer.out
+    assert start("query", log, "SELECT qualname FROM codes", "--json", PYTHONIOENCODING="ascii").document[
+        -1
+    ] == {"qualname": "漢字"}
+
+
+def on_terminal(columns: int, *arguments: object) -> str:
+    """What a command prints on a terminal of a width."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    with subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)], stdin=theirs, stdout=theirs, env=environment()
+    ) as run:
+        os.close(theirs)
+        seen = b""
+        try:
+            while data := os.read(ours, 65536):
+                seen += data
+        except OSError:
+            pass  # the other end is closed
+        assert run.wait(60) == 0
+    os.close(ours)
+    return seen.decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_is_not_overrun(tmp_path: Path) -> None:
+    log = make_log(tmp_path / "app.tkt", names=["deeply/" * 30 + "nested"])
+    whole = start("replay", log, "--at", "end").out
+    assert max(map(len, whole.splitlines())) > 200
+    for columns in (80, 120):
+        shown = on_terminal(columns, "replay", log, "--at", "end")
+        assert max(map(len, shown.splitlines())) <= columns
+        assert len(shown.splitlines()) == len(whole.splitlines())
+    assert on_terminal(400, "replay", log, "--at", "end") == whole
+
+
+def test_what_is_piped_is_neither_cut_nor_coloured(tmp_path: Path) -> None:
+    log = make_log(tmp_path / "app.tkt", names=["long" * 100])
+    answer = start("query", log, "SELECT qualname FROM codes", COLUMNS="40", FORCE_COLOR="1")
+    assert "long" * 100 in answer.out
+    assert "\x1b" not in answer.out

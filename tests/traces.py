@@ -1,0 +1,512 @@
+"""Synthetic recordings for tests: built by hand or at random, written by the real LogWriter.
+
+A :class:`Trace` is the plain list of what happened (single events as Structs) plus the definitions they refer
+to. It knows the answers by the most naive way there is (:meth:`Trace.live_at`, :meth:`Trace.totals`), which
+makes it the oracle for everything that reads logs.
+
+    build = TraceBuilder()
+    stack = build.stack(("app.py", "main", 10), ("app.py", "load", 20))
+    block = build.allocate(1000, stack=stack)
+    build.free(block)
+    write_log(path, build.finish())
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from hypothesis import strategies as st
+
+from tracekit.events import (
+    Allocation,
+    AllocatorInfo,
+    ArenaEvent,
+    Capabilities,
+    Cause,
+    Code,
+    CollectionStart,
+    CollectionStop,
+    CollectorInfo,
+    Definitions,
+    Domain,
+    Event,
+    EventKind,
+    Free,
+    Header,
+    Mark,
+    MemorySample,
+    Notice,
+    PythonInfo,
+    Stack,
+    Thread,
+    Totals,
+    TypeDefinition,
+)
+from tracekit.log.columns import NOTHING, EventColumns, empty_columns
+from tracekit.log.writer import LogWriter
+
+Definition = Thread | Code | Stack | TypeDefinition
+Frame = tuple[str, str, int]
+"""(file name, qualified name, line)."""
+
+
+def sample_capabilities(**changes: bool) -> Capabilities:
+    """An engine that knows everything, except for ``changes``."""
+    everything = dict.fromkeys(Capabilities.__struct_fields__, True)
+    return Capabilities(**(everything | changes))
+
+
+def sample_header(**changes: object) -> Header:
+    """A header of an imaginary recording; ``changes`` replace fields."""
+    header = Header(
+        trace_uuid="8c2f6f0e-5d3a-4d61-9a3f-000000000001",
+        tool_version="0.1.0",
+        engine="native",
+        engine_reason="chosen by a test",
+        capabilities=sample_capabilities(),
+        python=PythonInfo("3.11.7", 0x030B07F0, "cpython", "main", "/usr/bin/python3"),
+        platform="Linux-x86_64",
+        pid=4711,
+        argv=["app.py", "--fast"],
+        cwd="/srv/app",
+        started_at_ns=1_700_000_000_000_000_000,
+        max_frames=64,
+        allocator=AllocatorInfo(4096, 1 << 20, 1 << 14, 16, 512),
+        collector=CollectorInfo((700, 10, 10), True),
+    )
+    return msgspec.structs.replace(header, **changes)
+
+
+@dataclass(slots=True)
+class Trace:
+    """One recording: events in order of ``seq`` from 0, and what they refer to.
+
+    ``definitions`` are (number of events at that time, definition), in order.
+    """
+
+    header: Header
+    events: list[Event]
+    definitions: list[tuple[int, Definition]]
+    samples: list[MemorySample] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    exit_status: int | None = 0
+
+    @property
+    def complete(self) -> bool:
+        return any(isinstance(event, Mark) and event.own and event.name == "end" for event in self.events)
+
+    @property
+    def threads(self) -> list[Thread]:
+        return [item for _, item in self.definitions if isinstance(item, Thread)]
+
+    @property
+    def codes(self) -> list[Code]:
+        return [item for _, item in self.definitions if isinstance(item, Code)]
+
+    @property
+    def stacks(self) -> list[Stack]:
+        return [item for _, item in self.definitions if isinstance(item, Stack)]
+
+    @property
+    def types(self) -> list[TypeDefinition]:
+        return [item for _, item in self.definitions if isinstance(item, TypeDefinition)]
+
+    @property
+    def marks(self) -> list[Mark]:
+        return [event for event in self.events if isinstance(event, Mark)]
+
+    def frames(self, stack_id: int) -> list[Frame]:
+        """The call path of a stack, outermost frame first."""
+        stacks = {stack.stack_id: stack for stack in self.stacks}
+        codes = {code.code_id: code for code in self.codes}
+        path: list[Frame] = []
+        while stack_id:
+            node = stacks[stack_id]
+            code = codes[node.code_id]
+            path.append((code.filename, code.qualname, node.line))
+            stack_id = node.parent_id
+        return path[::-1]
+
+    def live_at(self, seq: int) -> dict[int, Allocation]:
+        """What is alive after event ``seq``, by allocation: a naive fold over all events up to it."""
+        live: dict[int, Allocation] = {}
+        for event in self.events[: seq + 1]:
+            if isinstance(event, Allocation):
+                live[event.seq] = event
+            elif isinstance(event, Free) and event.alloc_seq is not None:
+                live.pop(event.alloc_seq, None)
+        return live
+
+    def free_of(self, alloc_seq: int) -> Free | None:
+        """The event that ended an allocation."""
+        frees = (e for e in self.events if isinstance(e, Free) and e.alloc_seq == alloc_seq)
+        return next(frees, None)
+
+    def totals(self) -> Totals:
+        """What the recording adds up to, by a naive fold."""
+        live: dict[int, int] = {}
+        peak = (-1, 0, -1)
+        for event in self.events:
+            if isinstance(event, Allocation):
+                live[event.seq] = event.size
+            elif isinstance(event, Free) and event.alloc_seq is not None:
+                live.pop(event.alloc_seq, None)
+            now = sum(live.values())
+            if now > peak[0]:
+                peak = (now, len(live), event.seq)
+        allocations = [event for event in self.events if isinstance(event, Allocation)]
+        frees = [event for event in self.events if isinstance(event, Free)]
+        return Totals(
+            events=len(self.events),
+            allocations=len(allocations),
+            frees=len(frees),
+            unmatched_frees=sum(free.alloc_seq is None for free in frees),
+            gc_collections=sum(isinstance(event, CollectionStart) for event in self.events),
+            allocated_bytes=sum(event.size for event in allocations),
+            peak_bytes=max(peak[0], 0),
+            peak_blocks=peak[1],
+            peak_seq=peak[2],
+            end_bytes=sum(live.values()),
+            end_blocks=len(live),
+            duration_ns=self.events[-1].time_ns if self.events else 0,
+        )
+
+    def columns(self, start: int = 0, stop: int | None = None) -> EventColumns:
+        """The events ``start:stop`` as a batch."""
+        events = self.events[start:stop]
+        columns = empty_columns(start, len(events))
+        for row, event in enumerate(events):
+            columns.time_ns[row] = event.time_ns
+            _fill(columns, row, event)
+        return columns
+
+
+def _fill(columns: EventColumns, row: int, event: Event) -> None:
+    if not isinstance(event, ArenaEvent | CollectionStop):
+        columns.thread_id[row] = event.thread_id
+    match event:
+        case Allocation():
+            columns.kind[row] = EventKind.ALLOCATION
+            columns.domain[row] = Domain[event.domain.upper()]
+            columns.address[row], columns.size[row] = event.address, event.size
+            columns.stack_id[row] = event.stack_id
+            columns.alloc_seq[row] = NOTHING if event.realloc_of is None else event.realloc_of
+        case Free():
+            columns.kind[row] = EventKind.FREE
+            columns.cause[row], columns.type_id[row] = Cause[event.cause.upper()], event.type_id
+            columns.alloc_seq[row] = NOTHING if event.alloc_seq is None else event.alloc_seq
+            columns.address[row] = event.address or 0
+        case ArenaEvent():
+            columns.kind[row] = EventKind.ARENA_FREE if event.freed else EventKind.ARENA_ALLOCATION
+            columns.address[row], columns.size[row] = event.address, event.size
+        case CollectionStart():
+            columns.kind[row] = EventKind.GC_START
+        case CollectionStop():
+            columns.kind[row] = EventKind.GC_STOP
+        case Mark():
+            columns.kind[row] = EventKind.MARK
+
+
+class TraceBuilder:
+    """Makes a :class:`Trace` event by event. Every method that adds an event returns its ``seq``.
+
+    ``now`` is the time of the next event in nanoseconds; move it with :meth:`advance`. The recorder's mark
+    ``start`` is there from the beginning, thread 1 is the main thread and made the events by default.
+    """
+
+    def __init__(self, header: Header | None = None) -> None:
+        self.trace = Trace(header or sample_header(), [], [])
+        self.live: dict[int, Allocation] = {}
+        self.now = 0
+        self.collecting: CollectionStart | None = None
+        self._collections = 0
+        self._stacks: dict[tuple[int, Frame], int] = {}
+        self._codes: dict[tuple[str, str], int] = {}
+        self._arenas: dict[int, int] = {}
+        self._next_address = 0x7F00_0000_0000
+        self.thread("MainThread")
+        self.mark("start", own=True)
+
+    @property
+    def next_seq(self) -> int:
+        return len(self.trace.events)
+
+    def advance(self, nanoseconds: int) -> None:
+        self.now += nanoseconds
+
+    def _define(self, definition: Definition) -> None:
+        self.trace.definitions.append((self.next_seq, definition))
+
+    def thread(self, name: str) -> int:
+        """Define a thread; its number."""
+        number = len(self.trace.threads) + 1
+        self._define(Thread(number, name))
+        return number
+
+    def code(self, filename: str, qualname: str, first_line: int = 1, frame_bytes: int = 120) -> int:
+        """The number of a code object, defined on first use."""
+        number = self._codes.get((filename, qualname))
+        if number is None:
+            number = self._codes[filename, qualname] = len(self._codes) + 1
+            self._define(Code(number, filename, qualname, first_line, frame_bytes))
+        return number
+
+    def stack(self, *frames: Frame) -> int:
+        """The number of a call path (outermost frame first), its nodes defined on first use."""
+        node = 0
+        for frame in frames:
+            number = self._stacks.get((node, frame))
+            if number is None:
+                code_id = self.code(frame[0], frame[1])
+                number = self._stacks[node, frame] = len(self._stacks) + 1
+                self._define(Stack(number, node, code_id, frame[2]))
+            node = number
+        return node
+
+    def type(self, name: str, basic_size: int = 16, gc_tracked: bool = False) -> int:
+        """Define a type; its number."""
+        number = len(self.trace.types) + 1
+        self._define(TypeDefinition(number, name, basic_size, gc_tracked))
+        return number
+
+    def _add(self, event: Event) -> int:
+        assert event.seq == self.next_seq
+        self.trace.events.append(event)
+        return event.seq
+
+    def allocate(
+        self,
+        size: int,
+        *,
+        stack: int = 0,
+        thread: int = 1,
+        domain: Domain = Domain.OBJECT,
+        address: int | None = None,
+        realloc_of: int | None = None,
+    ) -> int:
+        """A block is obtained; without ``address`` at one of its own."""
+        if address is None:
+            address = self._next_address
+            self._next_address += max(16, -(-size // 16) * 16)
+        name = domain.name.lower()
+        block = Allocation(self.next_seq, self.now, thread, name, address, size, stack, realloc_of)
+        self.live[block.seq] = block
+        return self._add(block)
+
+    def free(self, alloc_seq: int, *, cause: Cause | None = None, type_id: int = 0, thread: int = 1) -> int:
+        """A block is given back; by the collector while it runs on this thread, without a ``cause``."""
+        if cause is None:
+            in_gc = self.collecting is not None and self.collecting.thread_id == thread
+            cause = Cause.GC if in_gc else Cause.REFCOUNT
+        name = cause.name.lower()
+        self.live.pop(alloc_seq, None)
+        return self._add(Free(self.next_seq, self.now, thread, name, alloc_seq, type_id=type_id))
+
+    def free_unknown(self, address: int, *, thread: int = 1) -> int:
+        """A block older than the recording is given back."""
+        return self._add(Free(self.next_seq, self.now, thread, "refcount", None, address))
+
+    def realloc(self, alloc_seq: int, size: int, *, thread: int = 1) -> int:
+        """A block is replaced by one of another size: a free and the allocation linked to it."""
+        old = self.trace.events[alloc_seq]
+        assert isinstance(old, Allocation)
+        self.free(alloc_seq, cause=Cause.REALLOC, thread=thread)
+        domain = Domain[old.domain.upper()]
+        return self.allocate(size, stack=old.stack_id, thread=thread, domain=domain, realloc_of=alloc_seq)
+
+    def gc_start(
+        self, generation: int = 0, *, counts: tuple[int, int, int] = (701, 0, 0), thread: int = 1
+    ) -> int:
+        """The collector begins."""
+        assert self.collecting is None
+        self.collecting = CollectionStart(
+            self._collections, self.next_seq, self.now, thread, generation, counts, (700, 10, 10)
+        )
+        self._collections += 1
+        return self._add(self.collecting)
+
+    def gc_stop(self, *, collected: int = 0, uncollectable: int = 0) -> int:
+        """The collector ends."""
+        start = self.collecting
+        assert start is not None
+        self.collecting = None
+        duration = self.now - start.time_ns
+        return self._add(
+            CollectionStop(start.gc_id, self.next_seq, self.now, duration, collected, uncollectable)
+        )
+
+    def mark(self, name: str, *, thread: int = 1, own: bool = False) -> int:
+        """An instant gets a name."""
+        return self._add(Mark(name, self.next_seq, self.now, thread, own))
+
+    def arena(self, size: int = 1 << 20) -> int:
+        """The object allocator obtains an arena; its address."""
+        address = 0x7E00_0000_0000 + (len(self.trace.events) << 24)
+        self._add(ArenaEvent(self.next_seq, self.now, address, size))
+        self._arenas[address] = size
+        return address
+
+    def free_arena(self, address: int) -> int:
+        """The object allocator returns an arena."""
+        return self._add(ArenaEvent(self.next_seq, self.now, address, self._arenas.pop(address), True))
+
+    @property
+    def arenas(self) -> list[int]:
+        """Addresses of the arenas that are there."""
+        return list(self._arenas)
+
+    def sample(self, rss_bytes: int) -> None:
+        """Resident memory is measured after the last event."""
+        self.trace.samples.append(MemorySample(self.now, self.next_seq - 1, rss_bytes))
+
+    def notice(self, code: str, text: str) -> None:
+        """Something to be known about the recording."""
+        self.trace.notices.append(Notice(code, self.next_seq - 1, self.now, text))
+
+    def finish(self, *, complete: bool = True, exit_status: int | None = 0) -> Trace:
+        """The trace, ended by the recorder's mark ``end`` when ``complete``."""
+        if complete:
+            if self.collecting is not None:
+                self.gc_stop()
+            self.mark("end", own=True)
+        self.trace.exit_status = exit_status
+        return self.trace
+
+
+def cuts(count: int, seed: int | None) -> list[int]:
+    """Where to cut ``count`` events into batches, at random; ``seed`` None: one batch."""
+    if seed is None or count < 2:
+        return [0, count]
+    draw = random.Random(seed)
+    inner = draw.sample(range(1, count), draw.randrange(0, min(count, 12)))
+    return [0, *sorted(inner), count]
+
+
+def write_log(path: Path, trace: Trace, *, seed: int | None = 0, closed: bool = True) -> Path:
+    """Write a trace with the real writer, in batches cut at random; ``closed`` false leaves out the footer.
+
+    Definitions stand before the first batch that can use them, details before the batch of their event.
+    """
+    at = cuts(len(trace.events), seed)
+    definitions = list(trace.definitions)
+    with LogWriter(path.open("wb"), trace.header) as writer:
+        for start, stop in itertools.pairwise(at):
+            last = stop == len(trace.events)
+            due = [item for born, item in definitions if born < stop or last]
+            definitions = [(born, item) for born, item in definitions if not (born < stop or last)]
+            if due:
+                writer.write(_definitions(due))
+            for event in trace.events[start:stop]:
+                if isinstance(event, CollectionStart | CollectionStop | Mark):
+                    writer.write(event)
+            measured: list[Notice | MemorySample] = [*trace.notices, *trace.samples]
+            for record in measured:
+                if start <= record.seq < stop:
+                    writer.write(record)
+            writer.write_events(trace.columns(start, stop))
+        if closed:
+            writer.close(trace.totals(), complete=trace.complete, exit_status=trace.exit_status)
+    return path
+
+
+def _definitions(items: list[Definition]) -> Definitions:
+    return Definitions(
+        threads=[item for item in items if isinstance(item, Thread)],
+        codes=[item for item in items if isinstance(item, Code)],
+        stacks=[item for item in items if isinstance(item, Stack)],
+        types=[item for item in items if isinstance(item, TypeDefinition)],
+    )
+
+
+SIZES = st.one_of(st.integers(0, 64), st.integers(0, 2000), st.sampled_from([512, 513, 1 << 20, 1 << 40]))
+"""Sizes of blocks: mostly small, at times huge."""
+
+_OPERATIONS = (
+    *("allocate",) * 6,
+    *("free",) * 4,
+    *("realloc", "free_unknown", "collection", "mark", "arena", "thread", "type", "sample", "notice"),
+)
+_FRAMES: list[Frame] = [
+    ("/srv/app/main.py", "main", 10),
+    ("/srv/app/main.py", "main", 12),
+    ("/srv/app/load.py", "Loader.read", 33),
+    ("/usr/lib/python3/json/decoder.py", "JSONDecoder.decode", 337),
+    ("<string>", "<module>", 1),
+    ("/srv/ünï côdé/x.py", "f.<locals>.<lambda>", 7),
+]
+
+
+@st.composite
+def traces(draw: st.DrawFn, *, max_events: int = 60, complete: bool | None = None) -> Trace:
+    """Random recordings with threads, reallocs, frees of unknown blocks, marks, collections and arenas.
+
+    ``complete`` says whether the mark ``end`` is there; None: now and then it is not.
+    """
+    build = TraceBuilder()
+    step = st.tuples(
+        st.sampled_from(_OPERATIONS),
+        st.integers(0, 2**20),
+        SIZES,
+        st.sampled_from([0, 0, 1, 999, 20_000_000]),
+    )
+    for operation, pick, size, pause in draw(st.lists(step, max_size=max_events)):
+        build.advance(pause)
+        _random_step(build, operation, pick, size)
+    whole = draw(st.booleans()) if complete is None else complete
+    return build.finish(complete=whole, exit_status=draw(st.sampled_from([0, 1, -9, None])))
+
+
+def random_trace(seed: int, events: int) -> Trace:
+    """A large random recording without hypothesis."""
+    source = random.Random(seed)
+    build = TraceBuilder()
+    while build.next_seq < events:
+        build.advance(source.choice([0, 0, 1, 999, 20_000]))
+        size = source.choice([source.randrange(600), source.randrange(600), source.randrange(100_000)])
+        _random_step(build, source.choice(_OPERATIONS), source.randrange(2**20), size)
+    return build.finish()
+
+
+def _random_step(build: TraceBuilder, operation: str, pick: int, size: int) -> None:
+    live = list(build.live)
+    thread = pick % (len(build.trace.threads) + 1)  # 0: not known
+    match operation:
+        case "free" if live:
+            type_id = pick % (len(build.trace.types) + 1)
+            cause = Cause.UNKNOWN if pick % 7 == 0 else None
+            build.free(live[pick % len(live)], thread=thread, type_id=type_id, cause=cause)
+        case "realloc" if live:
+            build.realloc(live[pick % len(live)], size, thread=thread)
+        case "free_unknown":
+            build.free_unknown(pick << 4, thread=thread)
+        case "allocate" | "free" | "realloc":
+            path = [_FRAMES[(pick >> (3 * level)) % len(_FRAMES)] for level in range(pick % 5)]
+            build.allocate(size, stack=build.stack(*path), thread=thread, domain=Domain(pick % len(Domain)))
+        case _:
+            _random_other(build, operation, pick, thread)
+
+
+def _random_other(build: TraceBuilder, operation: str, pick: int, thread: int) -> None:
+    match operation:
+        case "collection" if build.collecting is None:
+            build.gc_start(pick % 3, thread=thread, counts=(pick % 900, pick % 11, pick % 13))
+        case "collection":
+            build.gc_stop(collected=pick % 100, uncollectable=pick % 2)
+        case "mark":
+            build.mark(f"mark-{pick % 5}", thread=thread)
+        case "arena" if pick % 3 == 0 and build.arenas:
+            build.free_arena(build.arenas[pick % len(build.arenas)])
+        case "arena":
+            build.arena()
+        case "thread":
+            build.thread(f"worker-{len(build.trace.threads)}")
+        case "type":
+            build.type(f"app.Type{len(build.trace.types)}", pick % 500, pick % 2 == 0)
+        case "sample":
+            build.sample(pick * 4096)
+        case _:
+            build.notice("test-notice", f"something happened {pick}")

@@ -1,0 +1,127 @@
+"""Data flows one way: who may import whom, read from the source of every module, and checked by running."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tracekit.errors
+from tracekit.record import TARGET_MODULES
+
+ROOT = Path(tracekit.errors.__file__).parent
+
+# What the modules of each part may import of the others. `tracekit` is the package's own __init__ with the
+# public names, `_version` a constant; both may be imported by anybody.
+ALLOWED: dict[str, set[str]] = {
+    "_version": set(),
+    "errors": set(),
+    "events": set(),
+    "log": {"events", "errors"},
+    "record": {"events", "errors", "log"},
+    "store": {"events", "errors", "log"},
+    "replay": {"events", "errors", "store"},
+    "simulator": {"events", "errors", "store"},
+    "report": {"events", "errors"},
+    "cli": {"events", "errors", "log", "record", "store", "replay", "simulator", "report"},
+}
+HEAVY = ("msgspec", "numpy", "duckdb", "typer", "rich", "backports.zstd")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py")) if "_site" not in path.parts}
+
+
+def is_type_checking(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Name) and node.id == "TYPE_CHECKING") or (
+        isinstance(node, ast.Attribute) and node.attr == "TYPE_CHECKING"
+    )
+
+
+def imports(name: str, *, typing: bool) -> Iterator[str]:
+    """Dotted names that a module imports, in functions too; those for the type checker only if wanted."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and is_type_checking(node.test) and not typing:
+            pending.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1])
+                base = f"{above}.{base}".rstrip(".")
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                yield whole if whole in MODULES else base
+        pending.extend(ast.iter_child_nodes(node))
+
+
+def part_of(name: str) -> str:
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_one_way(name: str) -> None:
+    part = part_of(name)
+    # The package's own __init__ is what programs import: it may reach only what runs inside them.
+    allowed = {"record", "_version"} if part in ("", "__main__") else ALLOWED[part] | {part, "_version"}
+    if part == "__main__":
+        allowed = {"cli"}
+    for imported in imports(name, typing=True):
+        if imported.split(".")[0] == "tracekit" and imported != "tracekit":
+            assert part_of(imported) in allowed, f"{name} imports {imported}"
+
+
+def test_every_part_of_the_package_has_a_rule() -> None:
+    parts = {part_of(name) for name in MODULES} - {"", "__main__"}
+    assert parts == set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", TARGET_MODULES)
+def test_what_runs_in_the_target_imports_the_standard_library_only(name: str) -> None:
+    for imported in imports(name, typing=False):
+        top = imported.split(".")[0]
+        if top == "tracekit":
+            assert imported in TARGET_MODULES, f"{name} imports {imported}"
+        else:
+            assert top in sys.stdlib_module_names, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", TARGET_MODULES)
+def test_what_runs_in_the_target_exists(name: str) -> None:
+    assert name in MODULES
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_of_the_package_is_light() -> None:
+    loaded = loaded_by("import tracekit")
+    assert "tracekit" in loaded
+    assert not loaded.intersection(HEAVY)
+
+
+def test_help_needs_neither_database_nor_arrays() -> None:
+    loaded = loaded_by(
+        "import contextlib, io\nfrom tracekit.cli.app import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n    assert main(['--help']) == 0"
+    )
+    assert "tracekit.cli.app" in loaded
+    assert not loaded.intersection({"duckdb", "numpy", "msgspec"})

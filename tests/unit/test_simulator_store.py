@@ -1,0 +1,67 @@
+"""The simulator over a real log and its store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from traces import TraceBuilder, random_trace, write_log
+
+from tracekit.simulator.scenario import Scenario, simulate
+from tracekit.store.database import open_store
+
+
+def test_live_bytes_are_those_of_the_recording(tmp_path: Path) -> None:
+    for seed in range(5):
+        trace = random_trace(seed, 400)
+        totals = trace.totals()
+        with open_store(write_log(tmp_path / f"{seed}.tkt", trace), cache=False) as store:
+            seen: list[tuple[int, int]] = []
+
+            def note(done: int, total: int, seen: list[tuple[int, int]] = seen) -> None:
+                seen.append((done, total))
+
+            result = simulate(store, Scenario(), note)
+            off = simulate(store, Scenario(gc_off=True))
+        assert (result.peak_bytes, result.end_bytes) == (totals.peak_bytes, totals.end_bytes)
+        collected = [free for free in trace.events if getattr(free, "cause", "") == "gc"]
+        assert off.end_bytes >= result.end_bytes
+        assert (off.end_bytes > result.end_bytes) <= bool(collected)
+        assert not seen or seen[-1][0] == seen[-1][1]
+
+
+def test_recorded_collections_and_arenas_come_from_the_tables(tmp_path: Path) -> None:
+    build = TraceBuilder()
+    first, chunk = build.arena(), build.arena(16384)
+    block = build.allocate(400)
+    for generation in (0, 0, 1):
+        build.gc_start(generation)
+        build.gc_stop()
+    second = build.arena()
+    build.free_arena(first)
+    build.arena()
+    build.free_arena(chunk)
+    build.free_arena(second)
+    build.gc_start(2)
+    build.free(block)
+    build.gc_stop(collected=1)
+    with open_store(write_log(tmp_path / "app.tkt", build.finish()), cache=False) as store:
+        result = simulate(store, Scenario())
+        off = simulate(store, Scenario(gc_off=True))
+    assert result.recorded_collections == [2, 1, 1]
+    assert result.recorded_peak_arenas == 2
+    assert (result.end_bytes, off.end_bytes) == (0, 400)
+
+
+def test_a_realloc_in_a_log_stays_in_its_pool(tmp_path: Path) -> None:
+    build = TraceBuilder()
+    block = build.allocate(500)
+    build.realloc(block, 400)
+    with open_store(write_log(tmp_path / "app.tkt", build.finish()), cache=False) as store:
+        result = simulate(store, Scenario())
+    assert (result.peak_arenas, result.end_bytes, result.peak_bytes) == (1, 400, 500)
+
+
+def test_a_trace_without_arenas_says_none_were_at_their_peak(tmp_path: Path) -> None:
+    with open_store(write_log(tmp_path / "app.tkt", TraceBuilder().finish()), cache=False) as store:
+        result = simulate(store, Scenario())
+    assert (result.recorded_peak_arenas, result.recorded_collections) == (0, [0, 0, 0])

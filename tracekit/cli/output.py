@@ -1,0 +1,139 @@
+"""Where output goes: data to stdout or a new file, everything else to stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from tracekit.errors import OutputExistsError, OutputUnwritableError
+from tracekit.report.text import printable
+
+if TYPE_CHECKING:
+    from tracekit.store.database import Store
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """Columns of the terminal behind a stream; None when it is none and nothing must be cut."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
+
+
+def say(text: str) -> None:
+    """One line on stderr, from the tool to the person."""
+    print(f"tracekit: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def put(text: str) -> None:
+    """Text on stdout, as it is. Raises OutputUnwritableError when the disk behind stdout refuses it."""
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputUnwritableError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def put_lines(lines: Iterable[str]) -> None:
+    """Lines on stdout, each with a newline."""
+    for line in lines:
+        put(line + "\n")
+
+
+@contextmanager
+def new_file(path: Path, *, force: bool) -> Iterator[TextIO]:
+    """A text file that appears under its name when it is whole, and not at all after an exception.
+
+    What is no regular file (a pipe, /dev/null) is written directly. Raises OutputExistsError, or
+    OutputUnwritableError.
+    """
+    if path.is_dir():
+        raise OutputUnwritableError(f"{path} is a folder", hint="give the name of a file")
+    special = path.exists() and not path.is_file()
+    if path.exists() and not special and not force:
+        raise OutputExistsError(f"{path} exists", hint="give another name, or --force to replace it")
+    target = path if special else _temporary_beside(path)
+    try:
+        with target.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            yield file
+        if not special:
+            target.replace(path)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputUnwritableError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        if not special:
+            with suppress(OSError):
+                target.unlink()
+
+
+def _temporary_beside(path: Path) -> Path:
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise OutputUnwritableError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="give a name in a folder that you may write to",
+        ) from None
+    # mkstemp makes it private; a new file has the permissions that the umask leaves.
+    umask = os.umask(0)
+    os.umask(umask)
+    os.fchmod(handle, 0o666 & ~umask)
+    os.close(handle)
+    return Path(name)
+
+
+class Progress:
+    """A line on stderr while something takes long; nothing at all where stderr is no terminal."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._next = time.monotonic() + 0.5
+        self._shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say how far it is, ten times a second at most, after the first half second."""
+        now = time.monotonic()
+        if now < self._next or not sys.stderr.isatty():
+            return
+        self._next = now + 0.1
+        self._shown = True
+        share = 100 * done // total if total else 100
+        sys.stderr.write(f"\r{printable(self._what)} {share:3d}%")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+
+@contextmanager
+def opened(log: Path, *, cache: bool = True, notes_first: bool = False) -> Iterator[Store]:
+    """The store of a log. Its notes go to stderr, at the end unless told otherwise; an error stands alone."""
+    from tracekit.store.database import open_store  # noqa: PLC0415 - keeps `tracekit --help` quick
+
+    progress = Progress(f"tracekit: building the tables of {log}")
+    try:
+        store = open_store(log, cache=cache, progress=progress)
+    finally:
+        progress.clear()
+    with store:
+        if notes_first:
+            _say_notes(store)
+        yield store
+        if not notes_first:
+            _say_notes(store)
+
+
+def _say_notes(store: Store) -> None:
+    for note in store.notes:
+        say(f"note: {note}")

@@ -1,0 +1,193 @@
+"""The rules that records obey among each other; docs/log-format.md states them.
+
+:class:`Rules` takes the records of a log in order and says what contradicts what came before. The reader
+refuses a log at the first contradiction, ``verify`` lists them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from tracekit.events import CollectionStart, CollectionStop, Definitions, EventKind, Mark
+from tracekit.log.columns import EventColumns
+
+Detail = CollectionStart | CollectionStop | Mark
+"""A record that describes an event of a batch that follows it."""
+
+_KIND_OF: dict[type[Detail], EventKind] = {
+    CollectionStart: EventKind.GC_START,
+    CollectionStop: EventKind.GC_STOP,
+    Mark: EventKind.MARK,
+}
+
+
+class Numbers:
+    """A set of defined numbers. Numbers given out from 1 without gaps cost no memory."""
+
+    def __init__(self) -> None:
+        self._top = 0
+        self._others: set[int] = set()
+
+    def __contains__(self, number: int) -> bool:
+        return 0 < number <= self._top or number in self._others
+
+    def __len__(self) -> int:
+        return self._top + len(self._others)
+
+    def add(self, number: int) -> None:
+        """Define a number."""
+        if number in self:
+            return
+        self._others.add(number)
+        while self._top + 1 in self._others:
+            self._top += 1
+            self._others.remove(self._top)
+
+    def missing(self, numbers: npt.NDArray[np.integer]) -> list[int]:
+        """Those of ``numbers`` that are not defined, ascending; 0 (none, not known) needs no definition."""
+        high = np.unique(numbers[numbers > self._top])
+        return [number for number in high.tolist() if number not in self._others]
+
+
+class Rules:
+    """What is known after the records so far, and the test of each next one.
+
+    ``lost`` is set by whoever knows that records are missing (a notice ``records-lost``, or damage just met):
+    from then on events and details may be missing, but what is there must still not contradict itself.
+    ``definitions_lost`` (damage just met; a recovered log has stand-ins) tolerates undefined numbers too.
+    """
+
+    def __init__(self) -> None:
+        self.next_seq = 0
+        self.lost = False
+        self.definitions_lost = False
+        self.missing: list[tuple[int, int]] = []
+        """Ranges of events (first, after last) that are not in the log."""
+        self.threads, self.codes, self.stacks, self.types = Numbers(), Numbers(), Numbers(), Numbers()
+        self._collections = Numbers()
+        self._collecting: set[int] = set()
+        self._pending: dict[int, Detail] = {}
+
+    @property
+    def pending(self) -> int:
+        """Details whose event has not come (a log that was cut off between the two)."""
+        return len(self._pending)
+
+    def definitions(self, record: Definitions) -> list[str]:
+        """Take definitions; what is wrong with them."""
+        problems: list[str] = []
+        for thread in record.threads:
+            problems += self._define(self.threads, "thread", thread.thread_id)
+        for code in record.codes:
+            problems += self._define(self.codes, "code", code.code_id)
+        for stack in record.stacks:
+            problems += self._define(self.stacks, "stack", stack.stack_id)
+            if stack.parent_id >= stack.stack_id:
+                problems.append(
+                    f"stack {stack.stack_id} has the parent {stack.parent_id}, which is not before it"
+                )
+            elif stack.parent_id:
+                problems += self._refer(self.stacks, stack.parent_id, f"stack {stack.stack_id}", "parent")
+            problems += self._refer(self.codes, stack.code_id, f"stack {stack.stack_id}", "code")
+        for kind in record.types:
+            problems += self._define(self.types, "type", kind.type_id)
+        return problems
+
+    def detail(self, record: Detail) -> list[str]:
+        """Take a detail, which waits for its event; what is wrong with it."""
+        name = record.__struct_config__.tag
+        if record.seq < self.next_seq:
+            return [] if self.lost else [f"a {name} describes event {record.seq}, which has passed"]
+        if record.seq in self._pending:
+            return [f"a second detail ({name}) describes event {record.seq}"]
+        self._pending[record.seq] = record
+        if isinstance(record, CollectionStop) or not record.thread_id:
+            return []
+        return self._refer(self.threads, record.thread_id, f"the {name} of event {record.seq}", "thread")
+
+    def batch(self, columns: EventColumns) -> tuple[list[Detail], list[str]]:
+        """Take a batch: the details of its events in order of ``seq``, and what is wrong."""
+        first, after = columns.first_seq, columns.first_seq + len(columns)
+        problems: list[str] = []
+        if first < self.next_seq:
+            return [], [f"the batch begins with event {first}, but {self.next_seq} belongs there"]
+        if first > self.next_seq:
+            self.missing.append((self.next_seq, first))
+            if not self.lost:
+                problems.append(f"the batch begins with event {first}, but {self.next_seq} belongs there")
+        self.next_seq = after
+        problems += self._undefined(columns)
+        details: list[Detail] = []
+        described = (
+            (columns.kind == EventKind.GC_START)
+            | (columns.kind == EventKind.GC_STOP)
+            | (columns.kind == EventKind.MARK)
+        )
+        for row in np.flatnonzero(described).tolist():
+            detail = self._pending.pop(first + row, None)
+            kind = EventKind(int(columns.kind[row]))
+            if detail is not None and _KIND_OF[type(detail)] == kind:
+                wrong = list(self._collection(detail))
+                problems += wrong
+                details += [] if wrong else [detail]
+            elif detail is not None or not self.lost:
+                problems.append(
+                    f"event {first + row} ({_name(kind)}) has no detail of its kind before the batch"
+                )
+        problems += self._left_over(after)
+        return details, problems
+
+    def _left_over(self, after: int) -> list[str]:
+        """Drop details of events that did not come, and say so unless events are known to be missing."""
+        passed = [seq for seq in self._pending if seq < after]
+        for seq in passed:
+            del self._pending[seq]
+        known = [seq for seq in passed if any(start <= seq < stop for start, stop in self.missing)]
+        return [
+            f"a detail describes event {seq}, which is of another kind" for seq in passed if seq not in known
+        ]
+
+    def _undefined(self, columns: EventColumns) -> Iterable[str]:
+        if self.definitions_lost:
+            return
+        used = (
+            ("thread", self.threads, columns.thread_id),
+            ("stack", self.stacks, columns.stack_id),
+            ("type", self.types, columns.type_id),
+        )
+        for name, defined, numbers in used:
+            missing = defined.missing(numbers)
+            if missing:
+                yield f"the batch refers to {name} {missing[0]}, which is not defined before it"
+
+    def _collection(self, detail: Detail) -> Iterable[str]:
+        if isinstance(detail, CollectionStart):
+            if detail.gc_id + 1 in self._collections:
+                yield f"collection {detail.gc_id} starts a second time at event {detail.seq}"
+            self._collections.add(detail.gc_id + 1)
+            self._collecting.add(detail.gc_id)
+        elif isinstance(detail, CollectionStop):
+            if detail.gc_id not in self._collecting and not self.lost:
+                yield f"collection {detail.gc_id} stops at event {detail.seq} but was not running"
+            self._collecting.discard(detail.gc_id)
+
+    @staticmethod
+    def _define(defined: Numbers, name: str, number: int) -> Iterable[str]:
+        if number == 0 and name != "thread":  # thread 0 may be given a name: "not known"
+            yield f"{name} 0 is defined, which is reserved"
+        elif number in defined:
+            yield f"{name} {number} is defined twice"
+        else:
+            defined.add(number)
+
+    def _refer(self, defined: Numbers, number: int, who: str, name: str) -> list[str]:
+        if number in defined or self.definitions_lost:
+            return []
+        return [f"{who} refers to {name} {number}, which is not defined before it"]
+
+
+def _name(kind: EventKind) -> str:
+    return kind.name.lower().replace("_", " ")

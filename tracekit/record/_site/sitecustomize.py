@@ -1,0 +1,38 @@
+"""Runs before the program when tracekit records it: this folder is then first on PYTHONPATH.
+
+It takes itself out of sight, lets the sitecustomize that the program would have had run, and then starts the
+engine. Whatever fails here must never keep the program from running.
+"""
+
+import os
+import sys
+
+
+def _begin() -> None:
+    here = os.path.dirname(os.path.abspath(__file__))
+    ring = os.environ.pop("TRACEKIT_RING", "")
+    before = os.environ.pop("TRACEKIT_PYTHONPATH", None)
+    if before is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = before
+    sys.path[:] = [entry for entry in sys.path if entry != here]
+    sys.path_importer_cache.pop(here, None)
+    sys.modules.pop("sitecustomize", None)
+    try:
+        import sitecustomize  # noqa: F401, PLC0415
+    finally:
+        # Also when the program has no sitecustomize: the ImportError tells the site module so, as ever.
+        package_root = os.path.dirname(os.path.dirname(os.path.dirname(here)))
+        present = package_root in sys.path
+        if not present:
+            sys.path.append(package_root)
+        try:
+            from tracekit.record.bootstrap import begin  # noqa: PLC0415
+        finally:
+            if not present:
+                sys.path.remove(package_root)
+        begin(ring)
+
+
+_begin()

@@ -1,0 +1,603 @@
+"""The portable engine: pure Python over sys.setprofile, gc.callbacks and tracemalloc.
+
+Runs inside the program under observation and imports nothing but built-in parts of the standard library. At
+sync points it compares what tracemalloc says is alive with what it said at the last one, and writes one event
+a block gained or lost. Between sync points it knows nothing; :data:`tracekit.record.select.CAPABILITIES` says
+so to every later layer.
+
+A sync point is due every ``sync_interval_ns`` of running time at a call boundary, before and after a
+collection that freed something, when traced memory passes its last peak by 1 % or 64 KiB, at every mark, at
+the end of a thread and at the end of the program. Taking stock costs time in proportion to what is alive, so
+all but marks, ends and the second half of a collection keep to a budget: no more than ``GRACE`` seconds plus
+``SHARE`` times the running time. What the budget put off is counted and said in the log.
+
+The engine avoids allocating where the program's own stack is deep, because tracemalloc traces the engine,
+too: a float comes from a free list, while an int or a tuple would cost a walk over all frames.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _thread
+import _tracemalloc
+import atexit
+import gc
+import opcode
+import os
+import sys
+import threading
+import time
+from _collections import _count_elements, deque
+
+from tracekit.record import active
+from tracekit.record.ring import RingClosed, RingWriter
+from tracekit.record.slots import (
+    ALLOC,
+    CODE_HEAD,
+    DEF_CODE,
+    DEF_FILE,
+    DEF_GC_START,
+    DEF_GC_STOP,
+    DEF_HELLO,
+    DEF_LINE_NODES,
+    DEF_MARK,
+    DEF_MEMORY,
+    DEF_NOTICE,
+    DEF_THREAD,
+    FREE,
+    GC_START,
+    GC_STOP,
+    LINE_NODE,
+    MAX_PAYLOAD,
+    REPEAT,
+    SIZE_BITS,
+    SIZE_WIDE,
+    SLOT,
+    SLOT_BYTES,
+    STATE_ENDED,
+    TIME,
+    TRUNCATED_NODE,
+    WIDE,
+    pack_texts,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+    from typing import Any
+
+    Trace = tuple[int, int, tuple[tuple[str, int], ...], int]
+
+REFCOUNT, GC, UNKNOWN = 0, 1, 3  # tracekit.events.Cause
+PYTHON, FOREIGN = 4, 5  # tracekit.events.Domain
+MAIN_THREAD = 1
+CHECK_SECONDS = 0.0005
+GRACE, SHARE = 2.0, 1.0
+PEAK_STEP_BYTES = 65_536
+PEAK_STEP_SHARE = 100
+BATCH_BYTES = 65_536
+
+_OWN_FILES = frozenset(
+    os.path.join(os.path.dirname(__file__), name)
+    for name in ("portable.py", "ring.py", "slots.py", "active.py", "bootstrap.py", "_site/sitecustomize.py")
+)
+
+
+class _Kind:
+    """The live blocks of one (domain, size, traceback): how many, and their synthetic addresses as runs."""
+
+    __slots__ = ("count", "domain", "epoch", "node", "runs", "size")
+
+    def __init__(self, domain: int, size: int, node: int) -> None:
+        self.domain = domain
+        self.size = size
+        self.node = node
+        self.count = 0
+        self.epoch = 0
+        self.runs: deque[list[int]] = deque()
+
+
+class _Slots:
+    """Collects slots of one sync and passes them on in pieces."""
+
+    def __init__(self, ring: RingWriter) -> None:
+        self._ring = ring
+        self._buffer = bytearray(BATCH_BYTES)
+        self._at = 0
+
+    def put(self, kind: int, flags: int, thread: int, node: int, word: int) -> None:
+        if self._at == BATCH_BYTES:
+            self.flush()
+        SLOT.pack_into(self._buffer, self._at, kind, flags, thread, node, word)
+        self._at += SLOT_BYTES
+
+    def flush(self) -> None:
+        if self._at:
+            at, self._at = self._at, 0
+            self._ring.write(memoryview(self._buffer)[:at])
+
+
+class _Symbols:
+    """Numbers for files, stack nodes and threads, defined in the ring before their first use."""
+
+    def __init__(self, ring: RingWriter) -> None:
+        self._ring = ring
+        self._files: dict[str, int] = {}
+        self._children: dict[int, dict[tuple[str, int], int]] = {0: {}, TRUNCATED_NODE: {}}
+        self._next_node = TRUNCATED_NODE + 1
+        self._fresh = bytearray()
+        self._threads: dict[int, int] = {}
+        self._next_thread = MAIN_THREAD
+        self.codes: dict[str, set[str]] = {}
+
+    def file(self, name: str) -> int:
+        number = self._files.get(name)
+        if number is None:
+            number = self._files[name] = len(self._files) + 1
+            self._ring.define(DEF_FILE, number, pack_texts(name))
+        return number
+
+    def node(self, frames: tuple[tuple[str, int], ...], total: int) -> int:
+        """The stack node of a traceback, whose frames are given most recent first."""
+        node = TRUNCATED_NODE if total > len(frames) else 0
+        for frame in reversed(frames):
+            children = self._children[node]
+            child = children.get(frame)
+            if child is None:
+                child = self._next_node
+                self._next_node += 1
+                children[frame] = child
+                self._children[child] = {}
+                self._fresh += LINE_NODE.pack(child, node, self.file(frame[0]), frame[1])
+            node = child
+        if len(self._fresh) > MAX_PAYLOAD - 4096:
+            self.flush()
+        return node
+
+    def flush(self) -> None:
+        if self._fresh:
+            payload, self._fresh = bytes(self._fresh), bytearray()
+            self._ring.define(DEF_LINE_NODES, 0, payload)
+
+    def thread(self) -> int:
+        """Number of the calling thread."""
+        ident = _thread.get_ident()
+        number = self._threads.get(ident)
+        if number is None:
+            number = self._threads[ident] = min(self._next_thread, 65_535)
+            self._next_thread += 1
+            known = threading._active.get(ident)  # type: ignore[attr-defined] # noqa: SLF001
+            self._ring.define(DEF_THREAD, number, pack_texts(known.name if known else f"thread {number}"))
+        return number
+
+    def forget_thread(self) -> None:
+        """The calling thread ends; its ident may be used again."""
+        self._threads.pop(_thread.get_ident(), None)
+
+    def code(self, code: CodeType) -> None:
+        """Define a code object and all that are nested in it."""
+        waiting = [code]
+        while waiting:
+            code = waiting.pop()
+            names = self.codes.setdefault(code.co_filename, set())
+            names.add(code.co_qualname)
+            words = len({*code.co_varnames, *code.co_cellvars, *code.co_freevars}) + code.co_stacksize
+            head = CODE_HEAD.pack(code.co_firstlineno, words) + pack_texts(code.co_filename, code.co_qualname)
+            table = code.co_linetable
+            room = MAX_PAYLOAD - len(head) - 8
+            self._ring.define(DEF_CODE, 0, head + (table if len(table) < room else b""))
+            # Classes and functions that were not called yet are found here: in the constants of their module.
+            waiting += [constant for constant in code.co_consts if isinstance(constant, type(code))]
+
+
+class PortableEngine:
+    """Records this process through the ring. One a process; see the module's description.
+
+    Raises RuntimeError when tracemalloc cannot be started.
+    """
+
+    name = "portable"
+
+    def __init__(self, ring: RingWriter) -> None:
+        self._ring = ring
+        self._slots = _Slots(ring)
+        self._symbols = _Symbols(ring)
+        self._kinds: dict[Trace, _Kind] = {}
+        self._own: set[tuple[tuple[str, int], ...]] = set()
+        self._lock = _thread.RLock()
+        self._main_ident = threading.main_thread().ident
+        self._running = False
+        self._pid = os.getpid()
+        self._epoch = 0
+        self._next_address = 1
+        self._started_at = 0.0
+        self._interval = ring.sync_interval_ns / 1e9
+        self._next_check = 0.0
+        self._due = 0.0
+        self._peak_limit = 0
+        self._spent = 0.0
+        self._put_off = 0
+        self._threads_ran = False
+        self._alone = True
+        self._gc_synced = False
+        self._gc_mixed = False
+        self._gc_entered = 0.0
+        self._gc_before = 0
+        self._replaced = False
+        self._bootstrap_code = threading.Thread._bootstrap_inner.__code__  # type: ignore[attr-defined] # noqa: SLF001
+        self._profile = self._make_profile()
+        for own in _OWN_FILES:
+            self._symbols.codes[own] = _Everything()
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin: from here to :meth:`stop` (called at exit) everything is recorded."""
+        frame: FrameType | None = sys._getframe()  # noqa: SLF001
+        while frame is not None:
+            if frame.f_code.co_filename not in _OWN_FILES:
+                self._symbols.code(frame.f_code)
+            frame = frame.f_back
+        if not _tracemalloc.is_tracing():
+            _tracemalloc.start(max(1, min(self._ring.max_frames, 65_535)))
+        self._started_at = time.perf_counter()
+        self._hello()
+        self._running = True
+        active.engine = self
+        self._mark("start", own=True)
+        os.register_at_fork(after_in_child=self._in_child)
+        atexit.register(self.stop)
+        gc.callbacks.append(self._gc_callback)
+        threading.setprofile(self._profile)
+        sys.setprofile(self._profile)
+
+    def mark(self, name: str) -> None:
+        """Take stock and name this instant."""
+        if self._running:
+            self._mark(str(name)[:1000], own=False)
+
+    def stop(self) -> None:
+        """The program is done: take stock for the last time. tracemalloc goes on as it would without us."""
+        if not self._running or os.getpid() != self._pid:
+            return
+        if self._put_off:
+            text = f"{self._put_off} sync points were put off to keep the recorder's share of time bounded"
+            self._guarded(self._notice, "sync-put-off", text, wait=True)
+        self._guarded(self._write_end, wait=True)
+        self._detach()
+
+    def _detach(self) -> None:
+        self._running = False
+        if active.engine is self:
+            active.engine = None
+        if self._gc_callback in gc.callbacks:
+            gc.callbacks.remove(self._gc_callback)
+        if sys.getprofile() is self._profile:
+            sys.setprofile(None)
+        if threading.getprofile() is self._profile:
+            threading.setprofile(None)
+
+    def _in_child(self) -> None:
+        """After a fork the child must leave the ring alone; it runs on unrecorded."""
+        if self._running:
+            self._detach()
+            _tracemalloc.stop()
+
+    # -- what CPython calls -------------------------------------------------------------------------------
+
+    def _make_profile(self) -> Any:
+        """The profile function; it runs at every call and return, so it does next to nothing."""
+        clock = time.perf_counter
+        codes = self._symbols.codes
+        see, check, thread_ends = self._see, self._check, self._thread_ends
+        bootstrap_code = self._bootstrap_code
+
+        def profile(frame: FrameType, event: str, _: object) -> None:
+            try:
+                if event == "call":
+                    code = frame.f_code
+                    names = codes.get(code.co_filename)
+                    if names is None or code.co_qualname not in names:
+                        see(code)
+                elif event == "return" and frame.f_code is bootstrap_code:
+                    thread_ends()
+                if clock() >= self._next_check:
+                    check()
+            except KeyboardInterrupt:
+                _put_back_interrupt()
+                _TRIP + _signal.SIGINT
+
+        return _without_signal_check(profile)
+
+    def _gc_callback(self, phase: str, info: dict[str, int]) -> None:
+        try:
+            self._collection(phase, info)
+        except KeyboardInterrupt:
+            _put_back_interrupt()
+            _TRIP + _signal.SIGINT
+
+    def _collection(self, phase: str, info: dict[str, int]) -> None:
+        now = time.perf_counter()
+        if not self._running:
+            return
+        if phase == "start":
+            counts = gc.get_count()
+            self._gc_synced = self._affordable()
+            if self._gc_synced:
+                self._guarded(self._sync, REFCOUNT, wait=True)
+            else:
+                self._put_off += 1
+            self._guarded(self._write_gc_start, info["generation"], counts, wait=True)
+            self._gc_before = _tracemalloc.get_traced_memory()[0]
+            self._gc_entered = time.perf_counter()
+        else:
+            freed = info["collected"] > 0 or _tracemalloc.get_traced_memory()[0] < self._gc_before
+            if freed and self._gc_synced:
+                self._guarded(self._sync, GC, wait=True)
+            elif freed:
+                self._gc_mixed = True
+            duration = max(0, int((now - self._gc_entered) * 1e9))
+            self._guarded(self._write_gc_stop, duration, info, wait=True)
+            if self._replaced:
+                self._check()
+
+    def _see(self, code: CodeType) -> None:
+        self._guarded(self._symbols.code, code)
+
+    def _thread_ends(self) -> None:
+        self._threads_ran = True
+        if self._affordable():
+            self._guarded(self._sync, REFCOUNT)
+        else:
+            self._put_off += 1
+        self._symbols.forget_thread()
+
+    def _check(self) -> None:
+        """Every ``CHECK_SECONDS`` of running time: is a sync point due?"""
+        now = time.perf_counter()
+        self._next_check = now + CHECK_SECONDS
+        if not self._running:
+            return
+        traced = _tracemalloc.get_traced_memory()[0]
+        if now < self._due and traced <= self._peak_limit:
+            return
+        if self._affordable():
+            self._guarded(self._sync, REFCOUNT)
+        else:
+            self._put_off += 1
+            self._next_check = now + self._interval
+
+    def _affordable(self) -> bool:
+        running = time.perf_counter() - self._started_at - self._spent
+        return self._spent < GRACE + SHARE * running
+
+    def _guarded(self, action: Any, *arguments: object, wait: bool = False) -> None:
+        """Run a piece of the engine that writes to the ring: never nested, never in a fork's child.
+
+        While another thread is at it, this one waits or, if the piece may as well come later, skips it.
+        """
+        if self._lock._is_owned():  # type: ignore[attr-defined] # noqa: SLF001
+            return
+        collecting = gc.isenabled()
+        # What the engine allocates and frees here must not set off a collection of its own.
+        gc.disable()
+        if not self._lock.acquire(wait):
+            if collecting:
+                gc.enable()
+            return
+        entered = time.perf_counter()
+        # A signal handler that raises must not tear a sync apart; it runs when the mask is restored.
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL_SIGNALS)
+        try:
+            if os.getpid() != self._pid or self._ring.closed:
+                self._detach()
+            elif self._running:
+                action(*arguments)
+        except (RingClosed, MemoryError):
+            self._detach()
+        except BaseException:
+            self._detach()
+            raise
+        finally:
+            self._spent += time.perf_counter() - entered
+            self._lock.release()
+            if collecting:
+                gc.enable()
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+    # -- records ------------------------------------------------------------------------------------------
+
+    def _now_ns(self) -> int:
+        return int((time.perf_counter() - self._started_at) * 1e9)
+
+    def _hello(self) -> None:
+        facts = {
+            "engine": self.name,
+            "pid": str(self._pid),
+            "started_at_ns": str(time.time_ns()),
+            "monotonic_ns": str(time.perf_counter_ns()),
+            "version": ".".join(map(str, sys.version_info[:3])),
+            "hexversion": str(sys.hexversion),
+            "implementation": sys.implementation.name,
+            "build": sys.version,
+            "executable": sys.executable,
+            "thresholds": ",".join(map(str, gc.get_threshold())),
+            "gc_enabled": str(int(gc.isenabled())),
+            "max_frames": str(_tracemalloc.get_traceback_limit()),
+            "malloc": os.environ.get("PYTHONMALLOC", ""),
+        }
+        texts = [text for pair in facts.items() for text in pair]
+        self._ring.define(DEF_HELLO, len(facts), pack_texts(*texts))
+
+    def _mark(self, name: str, *, own: bool) -> None:
+        self._guarded(self._write_mark, name, own, wait=True)
+
+    def _write_mark(self, name: str, own: bool) -> None:
+        self._sync(REFCOUNT)
+        self._ring.define(
+            DEF_MARK, self._now_ns(), bytes([own]) + pack_texts(name), thread=self._symbols.thread()
+        )
+
+    def _write_end(self) -> None:
+        self._write_mark("end", own=True)
+        self._running = False
+        self._ring.set_state(STATE_ENDED)
+
+    def _write_gc_start(self, generation: int, counts: tuple[int, int, int]) -> None:
+        payload = GC_START.pack(generation, *counts, *gc.get_threshold())
+        self._ring.define(DEF_GC_START, self._now_ns(), payload, thread=self._symbols.thread())
+
+    def _write_gc_stop(self, duration_ns: int, info: dict[str, int]) -> None:
+        payload = GC_STOP.pack(duration_ns, info["collected"], info["uncollectable"])
+        self._ring.define(DEF_GC_STOP, self._now_ns(), payload, thread=self._symbols.thread())
+
+    def _notice(self, code: str, text: str) -> None:
+        self._ring.define(DEF_NOTICE, self._now_ns(), pack_texts(code, text))
+
+    # -- sync points --------------------------------------------------------------------------------------
+
+    def _sync(self, cause: int) -> None:
+        """Write the difference between what is alive now and what was alive at the last sync point."""
+        if not _tracemalloc.is_tracing():
+            self._notice(
+                "tracemalloc-stopped", "the program stopped tracemalloc; nothing is recorded after this"
+            )
+            self._detach()
+            return
+        if not self._replaced and active.engine is self and self._profile_was_replaced():
+            self._replaced = True
+            self._notice(
+                "profile-replaced",
+                "the program set a profile function of its own; sync points are rarer after this",
+            )
+        if self._gc_mixed:
+            cause, self._gc_mixed = UNKNOWN, False
+        counts: dict[Trace, int] = {}
+        _count_elements(counts, _tracemalloc._get_traces())  # noqa: SLF001
+        now = self._now_ns()
+        alone = self._alone
+        self._alone = _thread._count() == 0 and not self._threads_ran  # noqa: SLF001
+        self._threads_ran = False
+        thread = MAIN_THREAD if alone and self._alone else 0
+        gains, losses = self._difference(counts)
+        self._symbols.flush()
+        self._slots.put(TIME, 0, 0, 0, now)
+        for kind, lost in losses:
+            self._free(kind, lost, thread, cause)
+        for kind, gained in gains:
+            self._allocate(kind, gained, thread)
+        self._slots.flush()
+        traced, peak = _tracemalloc.get_traced_memory()
+        self._ring.define(DEF_MEMORY, now, peak.to_bytes(8, "little"))
+        self._peak_limit = max(self._peak_limit, traced + max(PEAK_STEP_BYTES, traced // PEAK_STEP_SHARE))
+        self._due = time.perf_counter() + self._interval
+
+    def _profile_was_replaced(self) -> bool:
+        """In the main thread's own code (a sync within the profile function or within a mark)."""
+        return (
+            _thread.get_ident() == self._main_ident
+            and self._epoch > 0
+            and sys.getprofile() is not self._profile
+        )
+
+    def _difference(
+        self, counts: dict[Trace, int]
+    ) -> tuple[list[tuple[_Kind, int]], list[tuple[_Kind, int]]]:
+        """What was gained and what was lost, as kinds and numbers of blocks, in order of first appearance."""
+        self._epoch += 1
+        epoch, kinds, own = self._epoch, self._kinds, self._own
+        gains: list[tuple[_Kind, int]] = []
+        losses: list[tuple[_Kind, int]] = []
+        for trace, count in counts.items():
+            kind = kinds.get(trace)
+            if kind is None:
+                frames = trace[2]
+                if frames in own:
+                    continue
+                if frames and frames[0][0] in _OWN_FILES:
+                    own.add(frames)
+                    continue
+                node = self._symbols.node(frames, trace[3])
+                kind = kinds[trace] = _Kind(PYTHON if trace[0] == 0 else FOREIGN, trace[1], node)
+            kind.epoch = epoch
+            if count > kind.count:
+                gains.append((kind, count - kind.count))
+            elif count < kind.count:
+                losses.append((kind, kind.count - count))
+        gone = [trace for trace, kind in kinds.items() if kind.epoch != epoch]
+        for trace in gone:
+            kind = kinds.pop(trace)
+            losses.append((kind, kind.count))
+        return gains, losses
+
+    def _free(self, kind: _Kind, count: int, thread: int, cause: int) -> None:
+        """Free the oldest ``count`` blocks of a kind."""
+        kind.count -= count
+        while count:
+            run = kind.runs[0]
+            take = min(count, run[1])
+            if take > 1:
+                self._slots.put(REPEAT, 0, 0, 0, take)
+            self._slots.put(FREE, cause, thread, 0, run[0] << 4)
+            if take == run[1]:
+                kind.runs.popleft()
+            else:
+                run[0] += take
+                run[1] -= take
+            count -= take
+
+    def _allocate(self, kind: _Kind, count: int, thread: int) -> None:
+        kind.count += count
+        address = self._next_address
+        self._next_address += count
+        kind.runs.append([address, count])
+        if count > 1:
+            self._slots.put(REPEAT, 0, 0, 0, count)
+        size = kind.size
+        if size >= SIZE_WIDE:
+            self._slots.put(WIDE, 0, 0, 0, size)
+            size = SIZE_WIDE
+        self._slots.put(ALLOC, kind.domain, thread, kind.node, address << SIZE_BITS | size)
+
+
+class _Trip:
+    """``_TRIP + signum`` acts as if the signal had arrived, in an instruction that runs no signal handler.
+
+    A handler that ran within the profile function would raise KeyboardInterrupt there, and the traceback
+    would show the recorder. Tripped like this as the last thing, it runs in the program's own frame.
+    """
+
+    __add__ = _thread.interrupt_main
+
+
+_TRIP = _Trip()
+_ALL_SIGNALS = frozenset(_signal.valid_signals())
+
+
+def _put_back_interrupt() -> None:
+    """Pass an interrupt on unchanged when it does not come from Python's own SIGINT handler."""
+    if _signal.getsignal(_signal.SIGINT) is not _signal.default_int_handler:
+        raise  # noqa: PLE0704
+
+
+def _without_signal_check(function: Any) -> Any:
+    """The same function, which does not run pending signal handlers on entry.
+
+    RESUME looks at the eval breaker unless its argument says that a ``yield from`` is resumed (2; see RESUME
+    in Python/bytecodes.c of 3.12, Python/ceval.c of 3.11).
+    """
+    code = bytearray(function.__code__.co_code)
+    resume = opcode.opmap["RESUME"]
+    for at in range(0, len(code), 2):
+        if code[at] == resume:
+            code[at + 1] = 2
+            break
+    function.__code__ = function.__code__.replace(co_code=bytes(code))
+    return function
+
+
+class _Everything(set[str]):
+    """Stands for "every name of this file was seen"."""
+
+    def __contains__(self, _: object) -> bool:
+        return True

@@ -1,0 +1,71 @@
+"""Bit layout of the ring: 16-byte slots. Both sides of the ring import this and nobody else does.
+
+A slot is little-endian ``kind u8 | flags u8 | thread u16 | node u32 | word u64``::
+
+    kind      flags    node           word
+    ALLOC     domain   stack node     address / 16 << 20 | size      (size 0xFFFFF: a WIDE slot precedes)
+    FREE      cause    type           address
+    WIDE      -        -              size of the allocation in the next slot
+    REPEAT    -        -              the next ALLOC or FREE stands for so many, at addresses 16 apart
+    TIME      -        -              nanoseconds since the start, for all events up to the next TIME
+    DEFINE    what     payload bytes  what the definition is about (a number or a time)
+
+The payload of a DEFINE follows in as many whole slots as it needs. Texts in payloads are UTF-8 (with
+surrogates passed through), each behind its length as u32. Slots wrap around at the end of the ring. The ring
+begins with a page of u64 words: the ``WORD_*`` below.
+"""
+
+from __future__ import annotations
+
+import struct
+
+SLOT = struct.Struct("<BBHIQ")
+SLOT_BYTES = 16
+HEADER_BYTES = 4096
+RING_MAGIC = 0x31474E4952544B54  # "TKTRING1"
+
+WORD_MAGIC, WORD_CAPACITY, WORD_WRITTEN, WORD_DRAINED = 0, 1, 8, 16
+"""Words of the ring's first page; the two counters have a cache line each. Counters count slots, ever."""
+WORD_CLOSED, WORD_STATE, WORD_COLLECTOR_PID, WORD_TARGET_PID = 2, 3, 4, 5
+WORD_MAX_FRAMES, WORD_SYNC_INTERVAL = 6, 7
+
+STATE_EMPTY, STATE_ATTACHED, STATE_ENDED = 0, 1, 2
+
+ALLOC, FREE, WIDE, REPEAT, TIME, DEFINE = 1, 2, 3, 4, 5, 6
+
+SIZE_BITS = 20
+SIZE_WIDE = (1 << SIZE_BITS) - 1
+
+DEF_HELLO, DEF_THREAD, DEF_CODE, DEF_FILE, DEF_LINE_NODES = 1, 2, 3, 4, 5
+DEF_MARK, DEF_GC_START, DEF_GC_STOP, DEF_NOTICE, DEF_MEMORY = 6, 7, 8, 9, 10
+
+LINE_NODE = struct.Struct("<IIIi")  # node, parent, file, line
+CODE_HEAD = struct.Struct("<iI")  # first line, frame words
+GC_START = struct.Struct("<I6I")  # generation, counts, thresholds
+GC_STOP = struct.Struct("<QQQ")  # duration, collected, uncollectable
+
+MAX_PAYLOAD = 1 << 20
+MAX_TEXT = 60_000
+
+TRUNCATED_NODE = 1
+"""The stack node above every call path that was cut at the limit of recorded frames."""
+
+
+def pack_texts(*texts: str) -> bytes:
+    """Texts as they stand in a payload; each is cut at ``MAX_TEXT`` bytes."""
+    parts = []
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")[:MAX_TEXT]
+        parts.append(len(data).to_bytes(4, "little") + data)
+    return b"".join(parts)
+
+
+def unpack_texts(payload: bytes) -> list[str]:
+    """The inverse of :func:`pack_texts`; surrogates and cut characters become U+FFFD or backslash escapes."""
+    texts, at = [], 0
+    while at + 4 <= len(payload):
+        size = int.from_bytes(payload[at : at + 4], "little")
+        at += 4
+        texts.append(payload[at : at + size].decode("utf-8", "backslashreplace"))
+        at += size
+    return texts

@@ -1,0 +1,208 @@
+"""Opens the store of a log and answers queries on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import duckdb
+import numpy as np
+
+from tracekit.errors import SqlError, StoreError
+from tracekit.events import Header, Notice, Totals
+from tracekit.log.reader import LogReader
+from tracekit.store.cache import (
+    Database,
+    Fill,
+    ForeignDatabaseError,
+    Identity,
+    build_file,
+    build_in_memory,
+    cache_path,
+    open_cached,
+)
+from tracekit.store.ingest import Progress, ingest
+from tracekit.store.steps import Steps
+from tracekit.store.traces import read_totals
+
+_FETCH_ROWS = 4096
+_READING = {"SELECT", "EXPLAIN", "PRAGMA", "MULTI"}
+"""Kinds of statements that are let through (MULTI is a PIVOT); the transaction is read-only besides."""
+
+_STEPS = """
+SELECT alloc_seq AS seq, allocated_ns AS time_ns, false AS is_free, alloc_seq, size,
+       enum_code(domain)::UTINYINT AS domain, stack_id, 0::UTINYINT AS cause
+FROM allocations WHERE trace_id = $trace AND alloc_seq BETWEEN $first AND $last
+UNION ALL
+SELECT free_seq, freed_ns, true, alloc_seq, size, enum_code(domain)::UTINYINT, stack_id,
+       enum_code(freed_by)::UTINYINT
+FROM allocations WHERE trace_id = $trace AND free_seq BETWEEN $first AND $last
+ORDER BY seq
+"""
+
+
+class Result:
+    """The answer to a query: ``columns`` are the names, ``types`` DuckDB's names of their types."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+        description = cursor.description or []
+        self.columns: list[str] = [str(column[0]) for column in description]
+        self.types: list[str] = [str(column[1]) for column in description]
+
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """The rows, once, fetched in chunks. Raises SqlError when the query fails on the way."""
+        try:
+            while chunk := self._cursor.fetchmany(_FETCH_ROWS):
+                yield from chunk
+        except duckdb.Error as error:
+            raise SqlError(str(error)) from None
+        finally:
+            self._cursor.close()
+
+
+class Store:
+    """The projection of one log: tables, views and macros (docs/sql.md). A context manager.
+
+    ``path`` is the log, ``trace_id`` its number in the tables. ``complete`` is false when the program did
+    not reach its end. ``notices`` are the recorder's, ``notes`` what opening the log and its cache showed.
+    """
+
+    def __init__(self, path: Path, header: Header, database: Database, notes: list[str]) -> None:
+        self.path = path
+        self.header = header
+        self.trace_id = 1
+        self._database = database
+        self.totals: Totals = read_totals(database.connection, self.trace_id)
+        row = database.connection.execute(
+            "SELECT complete, exit_status, closed, torn_bytes FROM traces WHERE trace_id = ?", [self.trace_id]
+        ).fetchone()
+        complete, exit_status, closed, torn_bytes = row or (False, None, False, 0)
+        self.complete: bool = complete
+        self.exit_status: int | None = exit_status
+        self.notes = [*notes, *_state_of(path, closed=closed, torn_bytes=torn_bytes)]
+        found = database.connection.execute(
+            "SELECT code, seq, time_ns, text FROM notices WHERE trace_id = ? ORDER BY seq, time_ns",
+            [self.trace_id],
+        ).fetchall()
+        self.notices: list[Notice] = [Notice(*notice) for notice in found]
+        database.seal()
+
+    def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Result:
+        """Run SQL that reads. Of several statements the last one's rows are the answer.
+
+        Raises SqlError with DuckDB's own message, which points at the place, and for SQL that would write.
+        """
+        try:
+            cursor = self._database.cursor()
+        except duckdb.Error as error:
+            raise SqlError(str(error)) from None
+        try:
+            statements = cursor.extract_statements(sql)
+            for statement in statements:
+                if statement.type.name not in _READING:
+                    raise SqlError(
+                        f"a {statement.type.name} statement is not possible: queries can only read",
+                        hint="SELECT, EXPLAIN, DESCRIBE, SHOW and SUMMARIZE are",
+                    )
+            if not statements:
+                raise SqlError("there is no SQL statement to run")
+            cursor.execute(sql, dict(parameters) if isinstance(parameters, Mapping) else list(parameters))
+            return Result(cursor)
+        except duckdb.Error as error:
+            cursor.close()
+            raise SqlError(str(error)) from None
+        except BaseException:
+            cursor.close()
+            raise
+
+    def steps(self, batch: int = 65536) -> Iterator[Steps]:
+        """Allocations and frees in the order of ``seq``, at most ``batch`` at a time."""
+        cursor = self._database.cursor()
+        try:
+            span = cursor.execute(
+                "SELECT first_seq, last_seq FROM traces WHERE trace_id = ?", [self.trace_id]
+            ).fetchone()
+            if span is None or span[0] is None:
+                return
+            for first in range(span[0], span[1] + 1, batch):
+                limits = {"trace": self.trace_id, "first": first, "last": min(first + batch - 1, span[1])}
+                columns = cursor.execute(_STEPS, limits).fetchnumpy()
+                if len(columns["seq"]):
+                    yield Steps(**{name: np.ma.getdata(values) for name, values in columns.items()})
+        except duckdb.Error as error:
+            raise StoreError(f"the store of {self.path} cannot be read: {error}") from error
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Close the store; results that are not read to the end are lost."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_store(log: str | os.PathLike[str], *, cache: bool = True, progress: Progress | None = None) -> Store:
+    """Open the store of a log, building it when there is none or the log has changed since.
+
+    With ``cache`` it is kept in ``<log>.duckdb`` beside the log; without, or when that file cannot be
+    written, in memory (which ``Store.notes`` says). ``progress(bytes_done, bytes_total)`` is called while
+    building. Raises what :class:`LogReader` raises, and StoreError when DuckDB cannot build it anywhere.
+    """
+    path = Path(log)
+    try:
+        mtime_ns = path.stat().st_mtime_ns
+    except OSError:
+        mtime_ns = 0  # the reader says what is wrong, in its own words
+    with LogReader(path) as reader:
+
+        def fill(connection: duckdb.DuckDBPyConnection) -> None:
+            ingest(connection, reader, 1, progress)
+
+        identity = Identity.of(reader, mtime_ns)
+        notes: list[str] = []
+        database = _from_cache(cache_path(path), identity, fill, notes) if cache else None
+        if database is None:
+            try:
+                database = build_in_memory(identity, fill)
+            except duckdb.Error as error:
+                raise StoreError(f"the store of {path} cannot be built: {error}") from error
+        try:
+            return Store(path, reader.header, database, notes)
+        except BaseException:
+            database.close()
+            raise
+
+
+def _from_cache(path: Path, identity: Identity, fill: Fill, notes: list[str]) -> Database | None:
+    """The store in the file, built anew if needed; None (and a note) when there can be no such file."""
+    try:
+        database, reason = open_cached(path, identity)
+        if database is not None:
+            return database
+        database = build_file(path, identity, fill)
+        if reason:
+            notes.append(f"{path} {reason}: it was built anew")
+        return database
+    except ForeignDatabaseError:
+        notes.append(f"{path} is a database of somebody else: the store is kept in memory instead")
+    except (OSError, duckdb.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        notes.append(f"{path} cannot be written ({reason}): the store is kept in memory instead")
+    return None
+
+
+def _state_of(path: Path, *, closed: bool, torn_bytes: int) -> list[str]:
+    if closed:
+        return []
+    torn = f"; {torn_bytes} bytes of an unfinished record at its end were left out" if torn_bytes else ""
+    return [f"{path} was not closed (its recorder was stopped, or is still at work){torn}"]

@@ -1,0 +1,201 @@
+"""The small tables: definitions, collections, marks, arenas, samples and notices.
+
+There are few of these records beside the events (each is a record of its own in the log), so they are kept as
+Python objects until the end of the log and written then.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from tracekit.errors import LogCorruptError
+from tracekit.events import (
+    Code,
+    CollectionStart,
+    CollectionStop,
+    Definitions,
+    EventKind,
+    LogRecord,
+    Mark,
+    MemorySample,
+    Notice,
+    Stack,
+    Thread,
+    TypeDefinition,
+)
+from tracekit.log.columns import NOTHING, EventColumns
+from tracekit.store.rows import insert_rows
+
+_COLLECTION_FIELDS = (
+    *("gc_id", "generation", "start_seq", "stop_seq", "started_ns", "stopped_ns", "duration_ns"),
+    *("collected", "uncollectable", "count0", "count1", "count2", "threshold0", "threshold1", "threshold2"),
+)
+_NO_COLLECTION = dict.fromkeys(_COLLECTION_FIELDS, NOTHING) | {"thread_id": 0}
+
+_Rows = list[dict[str, Any]]
+
+
+def _integers(values: list[Any]) -> npt.NDArray[np.int64]:
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError:
+        raise LogCorruptError("a record holds a number above 2^63") from None
+
+
+class Details:
+    """Takes every record that is not a batch, and from the batches the events that such records describe.
+
+    The reader has held them against each other. What a recovered log has lost may be missing here: an event
+    without its details gets a row without them.
+    """
+
+    def __init__(self) -> None:
+        self._threads: dict[int, Thread] = {}
+        self._codes: dict[int, Code] = {}
+        self._types: dict[int, TypeDefinition] = {}
+        self._stacks: dict[int, tuple[Stack, int]] = {}
+        self._starts: dict[int, CollectionStart] = {}
+        self._stops: dict[int, CollectionStop] = {}
+        self._marks: dict[int, Mark] = {}
+        self._samples: list[MemorySample] = []
+        self._notices: list[Notice] = []
+        self._seen: dict[int, tuple[int, int, int]] = {}
+        self._arenas: _Rows = []
+        self._open_arenas: dict[int, dict[str, Any]] = {}
+        self.end_seq: int | None = None
+
+    def take(self, record: LogRecord) -> None:
+        """Note one record; the header and the footer are not for here."""
+        match record:
+            case Definitions():
+                self._define(record)
+            case CollectionStart():
+                self._starts[record.seq] = record
+            case CollectionStop():
+                self._stops[record.seq] = record
+            case Mark():
+                self._marks[record.seq] = record
+            case MemorySample():
+                self._samples.append(record)
+            case Notice():
+                self._notices.append(record)
+            case _:
+                pass
+
+    def take_events(self, batch: EventColumns) -> None:
+        """Note the collections, marks and arenas of a batch."""
+        for row in np.flatnonzero((batch.kind >= EventKind.GC_START) & (batch.kind <= EventKind.MARK)):
+            seq = batch.first_seq + int(row)
+            self._seen[seq] = (int(batch.kind[row]), int(batch.time_ns[row]), int(batch.thread_id[row]))
+        for row in np.flatnonzero(batch.kind >= EventKind.ARENA_ALLOCATION):
+            self._arena(batch, int(row))
+
+    def write(self, connection: duckdb.DuckDBPyConnection, trace_id: int) -> None:
+        """Write all tables. Only the order within ``marks`` and ``gc_collections`` is that of the events."""
+        for table, rows in (
+            ("threads", [_fields(thread) for thread in self._threads.values()]),
+            ("codes", [_fields(code) for code in self._codes.values()]),
+            ("types", [_fields(kind) for kind in self._types.values()]),
+            ("stacks", [_fields(stack) | {"depth": depth} for stack, depth in self._stacks.values()]),
+            ("gc_collections", self._collection_rows()),
+            ("marks", self._mark_rows()),
+            ("arenas", self._arenas),
+            ("memory_samples", [_fields(sample) for sample in self._samples]),
+            ("notices", [_fields(notice) for notice in self._notices]),
+        ):
+            if rows:
+                insert_rows(connection, table, trace_id, _columns(rows))
+
+    def own_mark(self, name: str) -> int | None:
+        """The ``seq`` of the recorder's own mark of that name, if it is there."""
+        return min((seq for seq, mark in self._marks.items() if mark.own and mark.name == name), default=None)
+
+    def _define(self, record: Definitions) -> None:
+        for thread in record.threads:
+            self._threads[thread.thread_id] = thread
+        for code in record.codes:
+            self._codes[code.code_id] = code
+        for kind in record.types:
+            self._types[kind.type_id] = kind
+        for stack in record.stacks:
+            parent = self._stacks.get(stack.parent_id)
+            self._stacks[stack.stack_id] = (stack, parent[1] + 1 if parent else 1)
+
+    def _arena(self, batch: EventColumns, row: int) -> None:
+        seq, address = batch.first_seq + row, int(batch.address[row])
+        event = {"time_ns": int(batch.time_ns[row]), "thread_id": int(batch.thread_id[row])}
+        arena = {"address": address, "size": int(batch.size[row])} | dict.fromkeys(
+            ("alloc_seq", "free_seq", "allocated_ns", "freed_ns", "thread_id", "freed_thread_id"), NOTHING
+        )
+        if batch.kind[row] == EventKind.ARENA_ALLOCATION:
+            arena |= {"alloc_seq": seq, "allocated_ns": event["time_ns"], "thread_id": event["thread_id"]}
+            self._arenas.append(arena)
+            self._open_arenas[address] = arena
+            return
+        known = self._open_arenas.pop(address, None)
+        if known is None:
+            self._arenas.append(arena)
+        (arena if known is None else known).update(
+            free_seq=seq, freed_ns=event["time_ns"], freed_thread_id=event["thread_id"]
+        )
+
+    def _collection_rows(self) -> _Rows:
+        rows: dict[tuple[str, int], dict[str, Any]] = {}
+        for seq, (kind, time_ns, thread_id) in self._seen.items():
+            if kind == EventKind.GC_START:
+                start = self._starts.get(seq)
+                key = ("lost start", seq) if start is None else ("gc", start.gc_id)
+                row = rows.setdefault(key, dict(_NO_COLLECTION))
+                row |= {"start_seq": seq, "started_ns": time_ns, "thread_id": thread_id}
+                row |= _start_fields(start) if start else {}
+            elif kind == EventKind.GC_STOP:
+                stop = self._stops.get(seq)
+                key = ("lost stop", seq) if stop is None else ("gc", stop.gc_id)
+                row = rows.setdefault(key, _NO_COLLECTION | {"thread_id": thread_id})
+                row |= {"stop_seq": seq, "stopped_ns": time_ns}
+                row |= _stop_fields(stop) if stop else {}
+        return list(rows.values())
+
+    def _mark_rows(self) -> _Rows:
+        rows = []
+        for seq, (kind, time_ns, thread_id) in self._seen.items():
+            if kind == EventKind.MARK:
+                mark = self._marks.get(seq)
+                known = mark.name if mark else None
+                moment = mark.time_ns if mark else time_ns
+                row = {"name": known, "seq": seq, "time_ns": moment, "thread_id": thread_id}
+                rows.append(row | {"own": mark is not None and mark.own})
+        return rows
+
+
+def _start_fields(start: CollectionStart) -> dict[str, int]:
+    fields = {"gc_id": start.gc_id, "generation": start.generation, "started_ns": start.time_ns}
+    for index in range(3):
+        fields |= {f"count{index}": start.counts[index], f"threshold{index}": start.thresholds[index]}
+    return fields
+
+
+def _stop_fields(stop: CollectionStop) -> dict[str, int]:
+    names = ("gc_id", "duration_ns", "collected", "uncollectable")
+    return {name: getattr(stop, name) for name in names} | {"stopped_ns": stop.time_ns}
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+def _columns(rows: _Rows) -> dict[str, npt.NDArray[Any]]:
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for name, sample in rows[0].items():
+        values = [row[name] for row in rows]
+        if sample is None or isinstance(sample, str):
+            columns[name] = np.array(values, dtype=object)
+        elif isinstance(sample, bool):
+            columns[name] = np.array(values, dtype=np.bool_)
+        else:
+            columns[name] = _integers(values)
+    return columns

@@ -1,0 +1,61 @@
+-- How the ingest writes rows: one statement a table, reading the columns registered as incoming. -1 is NULL.
+
+-- table: allocations
+INSERT INTO allocations
+SELECT trace_id, alloc_seq, nullif(free_seq, -1), time_ns, nullif(freed_ns, -1), address, size,
+       enum_range(NULL::allocator_domain)[domain + 1]::allocator_domain, thread_id, stack_id, type_id,
+       enum_range(NULL::free_cause)[cause + 1]::free_cause, nullif(freed_thread_id, -1)
+FROM incoming;
+
+-- table: live
+INSERT INTO allocations
+SELECT trace_id, alloc_seq, NULL, time_ns, NULL, address, size,
+       enum_range(NULL::allocator_domain)[domain + 1]::allocator_domain, thread_id, stack_id, 0, NULL, NULL
+FROM incoming;
+
+-- table: unmatched_frees
+INSERT INTO unmatched_frees
+SELECT trace_id, seq, time_ns, thread_id, address, nullif(alloc_seq, -1),
+       enum_range(NULL::free_cause)[cause + 1]::free_cause, type_id
+FROM incoming;
+
+-- table: reallocs
+INSERT INTO reallocs SELECT trace_id, alloc_seq, realloc_of FROM incoming;
+
+-- table: timeline
+INSERT INTO timeline SELECT trace_id, seq, time_ns, live_bytes, live_blocks FROM incoming;
+
+-- table: stacks
+INSERT INTO stacks SELECT trace_id, stack_id, parent_id, code_id, line, depth FROM incoming;
+
+-- table: codes
+INSERT INTO codes SELECT trace_id, code_id, filename, qualname, first_line, frame_bytes FROM incoming;
+
+-- table: types
+INSERT INTO types SELECT trace_id, type_id, name, basic_size, gc_tracked FROM incoming;
+
+-- table: threads
+INSERT INTO threads SELECT trace_id, thread_id, name FROM incoming;
+
+-- table: gc_collections
+INSERT INTO gc_collections
+SELECT trace_id, nullif(gc_id, -1), nullif(generation, -1), nullif(start_seq, -1), nullif(stop_seq, -1),
+       nullif(started_ns, -1), nullif(stopped_ns, -1), nullif(duration_ns, -1), nullif(collected, -1),
+       nullif(uncollectable, -1), nullif(count0, -1), nullif(count1, -1), nullif(count2, -1),
+       nullif(threshold0, -1), nullif(threshold1, -1), nullif(threshold2, -1), thread_id
+FROM incoming;
+
+-- table: arenas
+INSERT INTO arenas
+SELECT trace_id, address, size, nullif(alloc_seq, -1), nullif(free_seq, -1), nullif(allocated_ns, -1),
+       nullif(freed_ns, -1), nullif(thread_id, -1), nullif(freed_thread_id, -1)
+FROM incoming;
+
+-- table: marks
+INSERT INTO marks SELECT trace_id, name, seq, time_ns, thread_id, own FROM incoming;
+
+-- table: memory_samples
+INSERT INTO memory_samples SELECT trace_id, seq, time_ns, rss_bytes, nullif(traced_peak_bytes, 0) FROM incoming;
+
+-- table: notices
+INSERT INTO notices SELECT trace_id, code, seq, time_ns, text FROM incoming;
