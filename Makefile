@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: $(READY) ## record a real program, then query, replay and simulate the recording
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh sample_traces/demo.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh sample_traces/demo/run.sh
 
 test: $(READY) ## run the tests on one Python
 	$(BIN)/python -m pytest -n $(WORKERS)

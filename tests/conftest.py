@@ -22,4 +22,4 @@ def stage(tmp_path: Path, engine: str) -> Stage:
     """An empty folder to run programs in, plainly and recorded by each engine."""
     folder = tmp_path / "stage"
     folder.mkdir()
-    return Stage(folder, engine)
+    return Stage(folder, engine, tmp_path / "app.tkt")

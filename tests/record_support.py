@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
+
+from tracekit.log.summary import Summary, summarize
+from tracekit.log.verify import verify
 
 TIMEOUT = 60.0
 """Seconds until a run counts as hung, which is a failure."""
@@ -41,9 +46,10 @@ def environment(**changes: str | None) -> dict[str, str]:
     return values
 
 
-def recording(log: Path, engine: str, *options: str) -> list[str]:
+def recording(log: Path, engine: str, *, force: bool = True, quiet: bool = True) -> list[str]:
     """The command line that records; the program's own arguments follow it."""
-    return [*TRACEKIT, "record", "-q", "--force", "-o", str(log), "--engine", engine, *options]
+    options = [*["--force"] * force, *["-q"] * quiet]
+    return [*TRACEKIT, "record", *options, "-o", str(log), "--engine", engine]
 
 
 def run(
@@ -72,6 +78,11 @@ def run(
     return Outcome(stdout, stderr, process.returncode)
 
 
+def without_addresses(text: bytes) -> bytes:
+    """The same text with all addresses of objects and all idents of threads alike: they change run by run."""
+    return re.sub(rb"0x[0-9a-f]{6,}|\b1[34]\d{13}\b", b"ADDRESS", text)
+
+
 @dataclass(frozen=True)
 class Pair:
     """The same program twice."""
@@ -82,8 +93,52 @@ class Pair:
 
     def same(self) -> Outcome:
         """Assert that nothing differs, and return what there was."""
-        assert self.recorded == self.python
-        return self.recorded
+        plain, recorded = (
+            Outcome(without_addresses(outcome.stdout), without_addresses(outcome.stderr), outcome.status)
+            for outcome in (self.python, self.recorded)
+        )
+        assert recorded == plain
+        return recorded
+
+
+class Started:
+    """A program that was started and that tells how far it is, a line at a time."""
+
+    def __init__(self, command: Sequence[str], cwd: Path) -> None:
+        self.process = subprocess.Popen(
+            command,
+            bufsize=0,  # what line() did not take is left to end()
+            cwd=cwd,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._timer = threading.Timer(TIMEOUT, self._kill)
+        self._timer.start()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._kill()
+        self.process.communicate()
+
+    def line(self) -> str:
+        """The next line of its stdout, waited for."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().rstrip("\n")
+
+    def end(self) -> Outcome:
+        """Wait for its end; what it wrote since the last line."""
+        stdout, stderr = self.process.communicate()
+        return Outcome(stdout, stderr, self.process.returncode)
 
 
 @dataclass(frozen=True)
@@ -92,11 +147,8 @@ class Stage:
 
     folder: Path
     engine: str
-
-    @property
-    def log(self) -> Path:
-        """The log of the last recording; outside of the programs' folder, which looks the same to both."""
-        return self.folder.parent / f"{self.folder.name}.tkt"
+    log: Path
+    """Of the last recording. Outside of the programs' folder, which looks the same to both."""
 
     def write(self, files: Mapping[str, str]) -> None:
         """Write programs."""
@@ -108,12 +160,14 @@ class Stage:
     def record(
         self,
         arguments: Sequence[str],
-        *options: str,
+        *,
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
+        force: bool = True,
+        quiet: bool = True,
     ) -> Outcome:
         """Run `tracekit record` only."""
-        command = [*recording(self.log, self.engine, *options), *arguments]
+        command = [*recording(self.log, self.engine, force=force, quiet=quiet), *arguments]
         return run(command, self.folder, env=env, stdin=stdin)
 
     def both(
@@ -129,26 +183,35 @@ class Stage:
         python = run([*PYTHON, *arguments], self.folder, env=env, stdin=stdin)
         return Pair(python, self.record(arguments, env=env, stdin=stdin), self.log)
 
+    def started(self, text: str) -> Started:
+        """A script with this text, started to be recorded."""
+        self.write({"program.py": text})
+        return Started([*recording(self.log, self.engine), "program.py"], self.folder)
+
+    def started_plainly(self, text: str) -> Started:
+        """A script with this text, started by python."""
+        self.write({"program.py": text})
+        return Started([*PYTHON, "program.py"], self.folder)
+
     def code(self, text: str, *arguments: str, env: Mapping[str, str] | None = None) -> Pair:
         """Both, on a script with this text."""
         return self.both(["program.py", *arguments], env=env, files={"program.py": text})
 
-    def info(self) -> dict[str, Any]:
-        """``info --json`` of the log."""
-        return info(self.log)
-
-    def sound(self, *, complete: bool = True) -> dict[str, Any]:
-        """Assert that the log verifies, and return its info."""
-        verified = run([*TRACEKIT, "verify", str(self.log)], self.folder.parent)
-        assert verified.status == 0, verified
-        found = self.info()
-        assert found["complete"] is complete
-        return found
+    def sound(self, *, complete: bool = True) -> Summary:
+        """Assert that the log verifies, and return what it says of itself."""
+        return sound(self.log, complete=complete)
 
 
-def info(log: Path) -> dict[str, Any]:
-    """``info --json`` of a log."""
-    told = run([*TRACEKIT, "info", "--json", str(log)], log.parent)
-    assert told.status == 0, told
-    document: dict[str, Any] = json.loads(told.stdout)
-    return document
+def sound(log: Path, *, complete: bool) -> Summary:
+    """Assert that a log verifies, and return what it says of itself."""
+    verification = verify(log)
+    assert verification.problems == []
+    summary = summarize(log)
+    assert summary.complete is verification.complete is complete
+    return summary
+
+
+def programs(path: Path) -> dict[str, str]:
+    """The programs in a text file: each under a line with ### and its name."""
+    parts = re.split(r"^### (.*)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[0::2], parts[1::2], strict=True))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from cli_support import PROGRAM, Cli, environment
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracekit.cli.shell import Shell
 from tracekit.cli.statements import is_blank, split_statements
 
 
@@ -82,36 +85,39 @@ def test_dot_commands(cli: Cli, log: Path) -> None:
     assert cli("shell", log, stdin=".quit\nSELECT 1;\n").out == ""
 
 
-def read_until(terminal: int, wanted: bytes, seconds: float = 30.0) -> bytes:
-    """What a program writes to a terminal, up to and with the text that is waited for."""
+def read_until(terminal: int, wanted: bytes, *, after: bytes = b"", seconds: float = 30.0) -> None:
+    """Read what a program writes to a terminal until a text comes, behind another one if that is given."""
     seen = b""
     deadline = time.monotonic() + seconds
-    while wanted not in seen:
+    while wanted not in seen.partition(after)[2] if after else wanted not in seen:
         assert time.monotonic() < deadline, seen
         if select.select([terminal], [], [], 0.1)[0]:
             seen += os.read(terminal, 4096)
-    return seen
 
 
 def test_on_a_terminal(log: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     env = environment(XDG_STATE_HOME=str(tmp_path / "state"), TERM="dumb")
-    with subprocess.Popen(
+    shell = subprocess.Popen(
         [*PROGRAM, "shell", str(log)], stdin=theirs, stdout=theirs, stderr=theirs, env=env
-    ) as shell:
-        os.close(theirs)
+    )
+    os.close(theirs)
+    try:
         read_until(ours, b"tracekit> ")
         os.write(ours, b"SELECT 40 +\n")
         read_until(ours, b"...> ")
         os.write(ours, b"2;\n")
-        assert b"42" in read_until(ours, b"tracekit> ")
+        read_until(ours, b"tracekit> ", after=b"42")
         os.write(ours, b"SELECT 1 +\n")
         read_until(ours, b"...> ")
-        os.write(ours, b"\x03")
+        shell.send_signal(signal.SIGINT)
         read_until(ours, b"tracekit> ")
         os.write(ours, b"\x04")
         assert shell.wait(30) == 0
-    os.close(ours)
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
     assert "SELECT 40 +" in (tmp_path / "state" / "tracekit" / "shell_history").read_text()
 
 
@@ -121,3 +127,26 @@ def test_no_history_without_a_terminal(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     cli("shell", log, stdin="SELECT 1;\n")
     assert not (tmp_path / "state").exists()
+
+
+class RaisingStore:
+    """A store whose queries end in an exception."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def query(self, *_: object) -> None:
+        raise self.error
+
+
+def test_interrupted_query_does_not_end_it(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = Shell(cast("Any", RaisingStore(RuntimeError("Query interrupted"))), "table")
+    assert shell.run("SELECT 1")
+    assert shell.failures == 1
+    assert capsys.readouterr().err == "tracekit: interrupted\n"
+
+
+def test_a_bug_is_not_hidden() -> None:
+    shell = Shell(cast("Any", RaisingStore(RuntimeError("a bug"))), "table")
+    with pytest.raises(RuntimeError, match="a bug"):
+        shell.run("SELECT 1")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from fcntl import ioctl
@@ -14,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from cli_support import PROGRAM, environment, make_log, start
+
+from tracekit.cli.output import Progress
 
 LONG = "SELECT range AS n, repeat('x', 300) AS text FROM range(200000)"
 
@@ -109,7 +113,7 @@ def test_a_terminal_is_not_overrun(tmp_path: Path) -> None:
         shown = on_terminal(columns, "replay", log, "--at", "end")
         assert max(map(len, shown.splitlines())) <= columns
         assert len(shown.splitlines()) == len(whole.splitlines())
-    assert on_terminal(400, "replay", log, "--at", "end") == whole
+    assert on_terminal(1000, "replay", log, "--at", "end") == whole
 
 
 def test_what_is_piped_is_neither_cut_nor_coloured(tmp_path: Path) -> None:
@@ -117,3 +121,39 @@ def test_what_is_piped_is_neither_cut_nor_coloured(tmp_path: Path) -> None:
     answer = start("query", log, "SELECT qualname FROM codes", COLUMNS="40", FORCE_COLOR="1")
     assert "long" * 100 in answer.out
     assert "\x1b" not in answer.out
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_after_a_while_and_taken_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("tracekit.cli.output.time.monotonic", lambda: now)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    progress = Progress("reading \x1b")
+    progress(1, 10)
+    assert screen.getvalue() == ""
+    now += 0.6
+    progress(5, 10)
+    progress(6, 10)  # too soon after the last one
+    progress.clear()
+    assert screen.getvalue() == "\rreading \\x1b  50%\r\x1b[K"
+
+
+def test_progress_is_silent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("tracekit.cli.output.time.monotonic", lambda: now)
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    progress = Progress("reading")
+    now += 10
+    progress(5, 10)
+    progress.clear()
+    assert screen.getvalue() == ""

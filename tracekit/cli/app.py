@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: the answer is bad news; 2: it could not be done, and one line on stderr says why; 130:
     interrupted; 141: the reader of stdout went away. `record` returns the status of the program it ran.
     """
+    _have_streams()
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_encode(stream)
     command = typer.main.get_command(app)
@@ -149,6 +151,16 @@ def _discard_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+
+
+def _have_streams() -> None:
+    """Python has None for a stream that was closed when it started. What we print then goes nowhere.
+
+    The program that `record` runs gets the closed stream, because these files are not inherited.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
 
 
 def _never_fail_to_encode(stream: Any) -> None:

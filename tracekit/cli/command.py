@@ -89,8 +89,10 @@ def register(
             return run(options(**values))
         except BrokenPipeError:
             raise OutputClosedError from None
-        except KeyboardInterrupt:
-            raise InterruptedCommandError from None
+        except (KeyboardInterrupt, RuntimeError) as error:
+            if is_interrupt(error):
+                raise InterruptedCommandError from None
+            raise
 
     hints = get_type_hints(options, include_extras=True)
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -99,6 +101,11 @@ def register(
     call.__annotations__ = hints
     call.__name__ = name
     app.command(name, cls=cls, help=inspect.getdoc(run), context_settings=CONTEXT_SETTINGS)(call)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C; while a query runs, DuckDB takes the signal and raises RuntimeError instead."""
+    return isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted"
 
 
 def split_help(text: str) -> tuple[list[str], list[str]]:

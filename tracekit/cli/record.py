@@ -115,7 +115,10 @@ def run(options: RecordCommandOptions) -> int:
         )
     )
     if not options.quiet:
-        _tell(recorded)
+        try:
+            _tell(recorded)
+        except OSError:
+            _say_nothing()
     if recorded.exit_status < 0:
         _die_by(-recorded.exit_status)
         return 128 - recorded.exit_status
@@ -140,6 +143,13 @@ def _tell(recorded: Recorded) -> None:
         say(line)
     if recorded.output is not None:
         say(f"next: tracekit replay {shlex.quote(str(recorded.output))} --at peak")
+
+
+def _say_nothing() -> None:
+    """Nobody reads stderr any more, which is no reason to end otherwise than the program did."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _die_by(number: int) -> None:

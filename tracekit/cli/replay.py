@@ -114,7 +114,7 @@ def _heap(store: Store, options: ReplayOptions) -> dict[str, Any]:
     from tracekit.replay.heap import heap_at
     from tracekit.replay.moment import resolve_moment
 
-    heap = heap_at(store, resolve_moment(store, options.at or "peak"), by=options.by)
+    heap = heap_at(store, resolve_moment(store, "peak" if options.at is None else options.at), by=options.by)
     return {
         "moment": moment_document(heap.moment),
         "total_bytes": heap.total_bytes,
@@ -128,8 +128,8 @@ def _difference(store: Store, options: ReplayOptions) -> dict[str, Any]:
     from tracekit.replay.difference import difference
     from tracekit.replay.moment import resolve_moment
 
-    start = resolve_moment(store, options.start or "start")
-    end = resolve_moment(store, options.end or "end")
+    start = resolve_moment(store, "start" if options.start is None else options.start)
+    end = resolve_moment(store, "end" if options.end is None else options.end)
     result = difference(store, start, end, by=options.by)
     return {
         "from": moment_document(result.start),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tracekit.cli.command import is_interrupt
 from tracekit.cli.options import Log, NoCache, choice
 from tracekit.cli.output import opened, put, say, terminal_width
 from tracekit.cli.statements import is_blank, split_statements
@@ -108,7 +109,10 @@ class Shell:
             sys.stdout.flush()
         except TracekitError as error:
             self._failed(error)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            if not is_interrupt(error):
+                raise
+            self.failures += 1
             say("interrupted")
         return True
 

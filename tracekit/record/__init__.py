@@ -8,6 +8,7 @@ TARGET_MODULES = (
     "tracekit.record.bootstrap",
     "tracekit.record.portable",
     "tracekit.record.ring",
+    "tracekit.record.signals",
     "tracekit.record.slots",
 )
 """The modules that the program under observation imports. They use the standard library only."""

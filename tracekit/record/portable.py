@@ -8,8 +8,10 @@ so to every later layer.
 A sync point is due every ``sync_interval_ns`` of running time at a call boundary, before and after a
 collection that freed something, when traced memory passes its last peak by 1 % or 64 KiB, at every mark, at
 the end of a thread and at the end of the program. Taking stock costs time in proportion to what is alive, so
-all but marks, ends and the second half of a collection keep to a budget: no more than ``GRACE`` seconds plus
-``SHARE`` times the running time. What the budget put off is counted and said in the log.
+all but marks, ends and the second half of a collection keep to a budget: the time spent is to stay below some
+seconds of grace plus a share of the running time (``ROUTINE``; twice that for a new peak, ``PEAK``). Out of
+budget, a peak still counts when it passes the last one by ``PEAK_MUST_SHARE``: that many sync points are few,
+since each is for a heap so much larger. What was put off is counted and said in the log.
 
 The engine avoids allocating where the program's own stack is deep, because tracemalloc traces the engine,
 too: a float comes from a free list, while an int or a tuple would cost a walk over all frames.
@@ -17,20 +19,26 @@ too: a float comes from a free list, while an int or a tuple would cost a walk o
 
 from __future__ import annotations
 
-import _signal
 import _thread
 import _tracemalloc
 import atexit
 import gc
-import opcode
 import os
 import sys
 import threading
 import time
-from _collections import _count_elements, deque
+from _collections import _count_elements, deque  # type: ignore[import-not-found]
 
 from tracekit.record import active
 from tracekit.record.ring import RingClosed, RingWriter
+from tracekit.record.signals import (
+    CLOCK,
+    TRIP,
+    HandedOn,
+    block_signals,
+    restore_signals,
+    without_signal_check,
+)
 from tracekit.record.slots import (
     ALLOC,
     CODE_HEAD,
@@ -72,14 +80,24 @@ REFCOUNT, GC, UNKNOWN = 0, 1, 3  # tracekit.events.Cause
 PYTHON, FOREIGN = 4, 5  # tracekit.events.Domain
 MAIN_THREAD = 1
 CHECK_SECONDS = 0.0005
-GRACE, SHARE = 2.0, 1.0
+ROUTINE = (1.0, 0.5)
+PEAK = (2.0, 1.0)
 PEAK_STEP_BYTES = 65_536
 PEAK_STEP_SHARE = 100
+PEAK_MUST_SHARE = 10
 BATCH_BYTES = 65_536
 
 _OWN_FILES = frozenset(
     os.path.join(os.path.dirname(__file__), name)
-    for name in ("portable.py", "ring.py", "slots.py", "active.py", "bootstrap.py", "_site/sitecustomize.py")
+    for name in (
+        "portable.py",
+        "ring.py",
+        "slots.py",
+        "signals.py",
+        "active.py",
+        "bootstrap.py",
+        "_site/sitecustomize.py",
+    )
 )
 
 
@@ -205,6 +223,8 @@ class PortableEngine:
         self._kinds: dict[Trace, _Kind] = {}
         self._own: set[tuple[tuple[str, int], ...]] = set()
         self._lock = _thread.RLock()
+        self._raised: list[BaseException] = []
+        self._handed_on: HandedOn | None = None
         self._main_ident = threading.main_thread().ident
         self._running = False
         self._pid = os.getpid()
@@ -214,7 +234,7 @@ class PortableEngine:
         self._interval = ring.sync_interval_ns / 1e9
         self._next_check = 0.0
         self._due = 0.0
-        self._peak_limit = 0
+        self._peak_limit = self._peak_must = 0
         self._spent = 0.0
         self._put_off = 0
         self._threads_ran = False
@@ -240,11 +260,12 @@ class PortableEngine:
             frame = frame.f_back
         if not _tracemalloc.is_tracing():
             _tracemalloc.start(max(1, min(self._ring.max_frames, 65_535)))
-        self._started_at = time.perf_counter()
         self._hello()
         self._running = True
         active.engine = self
         self._mark("start", own=True)
+        self._started_at = time.perf_counter()
+        self._spent = 0.0
         os.register_at_fork(after_in_child=self._in_child)
         atexit.register(self.stop)
         gc.callbacks.append(self._gc_callback)
@@ -254,16 +275,23 @@ class PortableEngine:
     def mark(self, name: str) -> None:
         """Take stock and name this instant."""
         if self._running:
+            self._stay_profile()
             self._mark(str(name)[:1000], own=False)
+        if self._raised:
+            TRIP + self._hand_on()
 
     def stop(self) -> None:
         """The program is done: take stock for the last time. tracemalloc goes on as it would without us."""
         if not self._running or os.getpid() != self._pid:
             return
         if self._put_off:
-            text = f"{self._put_off} sync points were put off to keep the recorder's share of time bounded"
+            text = (
+                f"sync points were put off {self._put_off} times, to bound the recorder's share of time; "
+                f"the true peak may be up to {PEAK_MUST_SHARE} % higher, and some causes are unknown"
+            )
             self._guarded(self._notice, "sync-put-off", text, wait=True)
         self._guarded(self._write_end, wait=True)
+        self._raised.clear()  # python itself runs nothing any more that it could interrupt
         self._detach()
 
     def _detach(self) -> None:
@@ -277,6 +305,15 @@ class PortableEngine:
         if threading.getprofile() is self._profile:
             threading.setprofile(None)
 
+    def _give_up(self, error: Exception) -> None:
+        self._detach()
+        try:
+            self._notice(
+                "engine-failed", f"the recorder failed and the program went on without it: {error!r}"
+            )
+        except (RingClosed, MemoryError):
+            return
+
     def _in_child(self) -> None:
         """After a fork the child must leave the ring alone; it runs on unrecorded."""
         if self._running:
@@ -287,42 +324,62 @@ class PortableEngine:
 
     def _make_profile(self) -> Any:
         """The profile function; it runs at every call and return, so it does next to nothing."""
-        clock = time.perf_counter
         codes = self._symbols.codes
         see, check, thread_ends = self._see, self._check, self._thread_ends
+        raised, hand_on = self._raised, self._hand_on
         bootstrap_code = self._bootstrap_code
 
+        # Up to `return` there is no call on the common way, so that no signal handler runs in here.
         def profile(frame: FrameType, event: str, _: object) -> None:
             try:
                 if event == "call":
                     code = frame.f_code
-                    names = codes.get(code.co_filename)
-                    if names is None or code.co_qualname not in names:
+                    if code.co_filename not in codes or code.co_qualname not in codes[code.co_filename]:
                         see(code)
                 elif event == "return" and frame.f_code is bootstrap_code:
                     thread_ends()
-                if clock() >= self._next_check:
-                    check()
-            except KeyboardInterrupt:
-                _put_back_interrupt()
-                _TRIP + _signal.SIGINT
+                # Nor in the engine's own calls: what is handed on must arrive in the program.
+                if self._next_check > -CLOCK or frame.f_code.co_filename in _OWN_FILES:
+                    return
+                check()
+            except RecursionError:
+                pass  # the stack is nearly full: the next call may fit again
+            except BaseException as error:  # noqa: BLE001
+                raised.append(error)
+            if raised:
+                TRIP + hand_on()
 
-        return _without_signal_check(profile)
+        return without_signal_check(profile)
 
+    @without_signal_check
     def _gc_callback(self, phase: str, info: dict[str, int]) -> None:
         try:
             self._collection(phase, info)
-        except KeyboardInterrupt:
-            _put_back_interrupt()
-            _TRIP + _signal.SIGINT
+        except RecursionError:
+            pass
+        except BaseException as error:  # noqa: BLE001
+            self._raised.append(error)
+        if self._raised:
+            TRIP + self._hand_on()
+
+    def _hand_on(self) -> int:
+        """Have the program's own frame raise what its signal handler raised in ours; TRIP the result."""
+        error = self._raised.pop()
+        self._raised.clear()
+        self._next_check = 0.0
+        if self._handed_on is not None:
+            self._handed_on.release()
+        self._handed_on = HandedOn(error, _OWN_FILES)
+        return self._handed_on.number
 
     def _collection(self, phase: str, info: dict[str, int]) -> None:
         now = time.perf_counter()
         if not self._running:
             return
         if phase == "start":
+            self._stay_profile()
             counts = gc.get_count()
-            self._gc_synced = self._affordable()
+            self._gc_synced = self._affordable(ROUTINE)
             if self._gc_synced:
                 self._guarded(self._sync, REFCOUNT, wait=True)
             else:
@@ -343,51 +400,67 @@ class PortableEngine:
 
     def _see(self, code: CodeType) -> None:
         self._guarded(self._symbols.code, code)
+        if self._raised:
+            self._next_check = 0.0
 
     def _thread_ends(self) -> None:
         self._threads_ran = True
-        if self._affordable():
+        if self._affordable(ROUTINE):
             self._guarded(self._sync, REFCOUNT)
         else:
             self._put_off += 1
         self._symbols.forget_thread()
 
     def _check(self) -> None:
-        """Every ``CHECK_SECONDS`` of running time: is a sync point due?"""
+        """Take stock if a sync point is due; runs every ``CHECK_SECONDS`` of running time."""
         now = time.perf_counter()
         self._next_check = now + CHECK_SECONDS
+        if self._handed_on is not None and self._handed_on.arrived:
+            self._handed_on.release()
+            self._handed_on = None
         if not self._running:
             return
         traced = _tracemalloc.get_traced_memory()[0]
-        if now < self._due and traced <= self._peak_limit:
+        if traced > self._peak_limit:
+            due = traced > self._peak_must or self._affordable(PEAK)
+        elif now >= self._due:
+            due = self._affordable(ROUTINE)
+        else:
             return
-        if self._affordable():
+        if due:
             self._guarded(self._sync, REFCOUNT)
         else:
             self._put_off += 1
-            self._next_check = now + self._interval
+            self._due = now + self._interval
 
-    def _affordable(self) -> bool:
+    def _affordable(self, budget: tuple[float, float]) -> bool:
         running = time.perf_counter() - self._started_at - self._spent
-        return self._spent < GRACE + SHARE * running
+        return self._spent < budget[0] + budget[1] * running
 
     def _guarded(self, action: Any, *arguments: object, wait: bool = False) -> None:
         """Run a piece of the engine that writes to the ring: never nested, never in a fork's child.
 
         While another thread is at it, this one waits or, if the piece may as well come later, skips it.
         """
-        if self._lock._is_owned():  # type: ignore[attr-defined] # noqa: SLF001
+        if self._lock._is_owned() or not _has_room():  # type: ignore[attr-defined] # noqa: SLF001
             return
+        # A signal handler that raises must not tear a sync apart; it runs when the mask is restored.
+        before = block_signals(self._raised)
+        try:
+            if self._lock.acquire(wait):
+                try:
+                    self._alone_with_ring(action, *arguments)
+                finally:
+                    self._lock.release()
+        except BaseException as error:  # noqa: BLE001
+            self._raised.append(error)
+        restore_signals(before, self._raised)
+
+    def _alone_with_ring(self, action: Any, *arguments: object) -> None:
         collecting = gc.isenabled()
         # What the engine allocates and frees here must not set off a collection of its own.
         gc.disable()
-        if not self._lock.acquire(wait):
-            if collecting:
-                gc.enable()
-            return
         entered = time.perf_counter()
-        # A signal handler that raises must not tear a sync apart; it runs when the mask is restored.
-        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL_SIGNALS)
         try:
             if os.getpid() != self._pid or self._ring.closed:
                 self._detach()
@@ -396,19 +469,19 @@ class PortableEngine:
         except (RingClosed, MemoryError):
             self._detach()
         except BaseException:
+            # Only another thread can have taken a signal now. The sync is torn; what was written stands.
             self._detach()
             raise
         finally:
             self._spent += time.perf_counter() - entered
-            self._lock.release()
             if collecting:
                 gc.enable()
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
     # -- records ------------------------------------------------------------------------------------------
 
     def _now_ns(self) -> int:
-        return int((time.perf_counter() - self._started_at) * 1e9)
+        """Time of the recording; 0 up to and including the mark ``start``."""
+        return int((time.perf_counter() - self._started_at) * 1e9) if self._started_at else 0
 
     def _hello(self) -> None:
         facts = {
@@ -490,6 +563,7 @@ class PortableEngine:
         traced, peak = _tracemalloc.get_traced_memory()
         self._ring.define(DEF_MEMORY, now, peak.to_bytes(8, "little"))
         self._peak_limit = max(self._peak_limit, traced + max(PEAK_STEP_BYTES, traced // PEAK_STEP_SHARE))
+        self._peak_must = max(self._peak_must, traced + max(PEAK_STEP_BYTES, traced // PEAK_MUST_SHARE))
         self._due = time.perf_counter() + self._interval
 
     def _profile_was_replaced(self) -> bool:
@@ -497,8 +571,13 @@ class PortableEngine:
         return (
             _thread.get_ident() == self._main_ident
             and self._epoch > 0
-            and sys.getprofile() is not self._profile
+            and sys.getprofile() not in {self._profile, None}
         )
+
+    def _stay_profile(self) -> None:
+        """CPython takes a profile function away when it does not fit on the stack any more."""
+        if self._running and _thread.get_ident() == self._main_ident and sys.getprofile() is None:
+            sys.setprofile(self._profile)
 
     def _difference(
         self, counts: dict[Trace, int]
@@ -560,44 +639,15 @@ class PortableEngine:
         self._slots.put(ALLOC, kind.domain, thread, kind.node, address << SIZE_BITS | size)
 
 
-class _Trip:
-    """``_TRIP + signum`` acts as if the signal had arrived, in an instruction that runs no signal handler.
-
-    A handler that ran within the profile function would raise KeyboardInterrupt there, and the traceback
-    would show the recorder. Tripped like this as the last thing, it runs in the program's own frame.
-    """
-
-    __add__ = _thread.interrupt_main
-
-
-_TRIP = _Trip()
-_ALL_SIGNALS = frozenset(_signal.valid_signals())
-
-
-def _put_back_interrupt() -> None:
-    """Pass an interrupt on unchanged when it does not come from Python's own SIGINT handler."""
-    if _signal.getsignal(_signal.SIGINT) is not _signal.default_int_handler:
-        raise  # noqa: PLE0704
-
-
-def _without_signal_check(function: Any) -> Any:
-    """The same function, which does not run pending signal handlers on entry.
-
-    RESUME looks at the eval breaker unless its argument says that a ``yield from`` is resumed (2; see RESUME
-    in Python/bytecodes.c of 3.12, Python/ceval.c of 3.11).
-    """
-    code = bytearray(function.__code__.co_code)
-    resume = opcode.opmap["RESUME"]
-    for at in range(0, len(code), 2):
-        if code[at] == resume:
-            code[at + 1] = 2
-            break
-    function.__code__ = function.__code__.replace(co_code=bytes(code))
-    return function
+def _has_room(frames: int = 24) -> bool:
+    """Whether so many calls still fit under the recursion limit: a sync must not be torn by it."""
+    try:
+        return frames == 0 or _has_room(frames - 1)
+    except RecursionError:
+        return False
 
 
 class _Everything(set[str]):
-    """Stands for "every name of this file was seen"."""
+    """Stands for "every name of this file was seen". No name is empty, and ``bool`` is not Python code."""
 
-    def __contains__(self, _: object) -> bool:
-        return True
+    __contains__ = bool

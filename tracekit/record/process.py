@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
+import time
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -20,29 +23,103 @@ FORWARDED: Final = (
 )
 """Signals that the program should get when only the recorder does."""
 
-_FROM_KERNEL: Final = 0x80  # SI_KERNEL: typed at the terminal, so that the whole foreground group has it
+WITNESS_SECONDS: Final = 0.05
+WITNESS_START_SECONDS: Final = 1.0
+"""How long to wait for the witness to tell that it has a signal, too; at first it must start."""
+
+# Blocks nothing itself: it is started with the signals blocked, and takes them one after the other.
+_WITNESS_CODE: Final = """
+import _signal, os, sys
+parent = int(sys.argv[1])
+numbers = {int(number) for number in sys.argv[2:]}
+os.write(1, bytes([0]))
+while os.getppid() == parent:
+    info = _signal.sigtimedwait(numbers, 1)
+    if info is not None:
+        os.write(1, bytes([info.si_signo]))
+"""
+
+
+class _Witness:
+    """A small process beside the program, in the same process group, that tells which signals it gets.
+
+    What it gets was sent to the whole group (typed at the terminal, ``kill %1`` in a shell, killpg), and so
+    the program has it already; a signal itself does not tell that.
+    """
+
+    def __init__(self) -> None:
+        self._started = False
+        self._told, told = os.pipe()
+        try:
+            with Path(os.devnull).open("r+b", buffering=0) as nowhere:
+                self._pid = os.posix_spawn(
+                    sys.executable,
+                    [
+                        sys.executable,
+                        "-ISc",
+                        _WITNESS_CODE,
+                        str(os.getpid()),
+                        *(str(int(n)) for n in FORWARDED),
+                    ],
+                    {},
+                    setsigmask={*FORWARDED},
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, nowhere.fileno(), 0),
+                        (os.POSIX_SPAWN_DUP2, told, 1),
+                        (os.POSIX_SPAWN_DUP2, nowhere.fileno(), 2),
+                    ],
+                )
+        except BaseException:
+            os.close(self._told)
+            raise
+        finally:
+            os.close(told)
+
+    def has(self, number: int) -> bool:
+        """Whether the whole group got this signal."""
+        deadline = time.monotonic() + (WITNESS_SECONDS if self._started else WITNESS_START_SECONDS)
+        while select.select([self._told], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            got = os.read(self._told, 1)
+            if not got or got[0] == number:
+                return bool(got)
+            if got[0] == 0:
+                self._started = True
+                deadline = time.monotonic() + WITNESS_SECONDS
+        return False
+
+    def close(self) -> None:
+        """End it."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._told)
 
 
 class Child:
     """A running ``python ARGUMENTS``. Use as a context manager, which also guards the signals.
 
-    Signals are blocked rather than handled, and looked at when we wait: only so does the kernel tell whether
-    a signal came from the terminal, which reaches the program by itself, or was sent to this process alone.
+    Signals that are meant for the program are blocked here, and passed on when we wait, unless the program
+    has them already.
     """
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._arguments = arguments
         self._environment = environment
         self._status: int | None = None
+        self._noted: list[int] = []
         self.pid = 0
 
     def __enter__(self) -> Self:
         self._previous = {number: signal.getsignal(number) for number in FORWARDED}
         for number, handler in self._previous.items():
-            # A thread that was started before us may take a signal; then this handler passes it on.
+            # A thread that was started before us may take a signal, which then comes to this handler.
             if handler is not signal.SIG_IGN:
-                signal.signal(number, self._pass_on)
+                signal.signal(number, self._note)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
+        try:
+            self._witness = _Witness()
+        except BaseException:
+            self._restore()
+            raise
         try:
             self.pid = os.posix_spawn(
                 sys.executable,
@@ -53,6 +130,7 @@ class Child:
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
             )
         except BaseException:
+            self._witness.close()
             self._restore()
             raise
         return self
@@ -63,6 +141,7 @@ class Child:
         if self.running:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
+        self._witness.close()
         self._restore()
 
     @property
@@ -84,21 +163,24 @@ class Child:
     def wait(self, seconds: float) -> None:
         """Sleep, but not beyond the program's end; pass on signals that only we received."""
         info = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, seconds)
-        if info is not None and info.si_signo != signal.SIGCHLD and info.si_code != _FROM_KERNEL:
-            self._pass_on(info.si_signo, None)
+        if info is not None and info.si_signo != signal.SIGCHLD:
+            self._noted.append(info.si_signo)
+        while self._noted:
+            number = self._noted.pop(0)
+            if not self._witness.has(number) and self.running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, number)
 
     def resident_bytes(self) -> int:
         """Resident set size of the program now, 0 when it cannot be told (proc_pid_statm(5))."""
         try:
-            with open(f"/proc/{self.pid}/statm", "rb") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            pages = int(Path(f"/proc/{self.pid}/statm").read_bytes().split()[1])
         except (OSError, IndexError, ValueError):
             return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def _pass_on(self, number: int, _: FrameType | None) -> None:
-        if self.pid and self._status is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._noted.append(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import time
 
 from tracekit.record.slots import (
@@ -30,6 +31,9 @@ from tracekit.record.slots import (
     WORD_WRITTEN,
 )
 
+_HIGH_DESCRIPTOR = 200
+"""Below the lowest limit of open files in use (256)."""
+
 
 class RingClosed(Exception):  # noqa: N818
     """The collector is gone or has closed the ring: recording is over, the program goes on."""
@@ -39,11 +43,7 @@ class RingWriter:
     """Appends slots to the ring at ``path``. Raises OSError or ValueError when that is not a ring."""
 
     def __init__(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            self._memory = mmap.mmap(descriptor, 0)
-        finally:
-            os.close(descriptor)
+        self._memory = _map(path)
         self._view = memoryview(self._memory)
         self._words = self._view[:HEADER_BYTES].cast("Q")
         if self._words[WORD_MAGIC] != RING_MAGIC:
@@ -88,6 +88,25 @@ class RingWriter:
     def define(self, what: int, number: int, payload: bytes, thread: int = 0) -> None:
         """Append a definition. A payload beyond ``MAX_PAYLOAD`` bytes is the caller's mistake."""
         self.write(pack_definition(what, number, payload, thread))
+
+
+def _map(path: str) -> mmap.mmap:
+    """Map a file without taking a low file number away from the program."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    if sys.version_info >= (3, 13):
+        try:
+            return mmap.mmap(descriptor, 0, trackfd=False)
+        finally:
+            os.close(descriptor)
+    # Before 3.13 mmap keeps a duplicate of the descriptor, with the lowest number that is free.
+    low = [descriptor]
+    try:
+        while low[-1] < _HIGH_DESCRIPTOR:
+            low.append(os.dup(descriptor))
+        return mmap.mmap(descriptor, 0)
+    finally:
+        for number in low:
+            os.close(number)
 
 
 def pack_definition(what: int, number: int, payload: bytes, thread: int = 0) -> bytes:

@@ -59,7 +59,7 @@ class RecordOptions(Struct, frozen=True, kw_only=True):
 
 
 class Recorded(Struct, frozen=True):
-    """What came of a recording. ``exit_status`` is negative for a signal; ``output`` None: no log was made."""
+    """What came of it. ``exit_status`` is negative for a signal; ``output`` is None when no log was made."""
 
     output: Path | None
     exit_status: int
@@ -116,7 +116,7 @@ def _run(options: RecordOptions, selection: Selection, target: _Output) -> Recor
         log_bytes = 0
         if failure is None and collector.attached:
             try:
-                log_bytes = _finish(collector, ring, status)
+                log_bytes = _finish(collector, status)
             except OSError as error:
                 failure = error
         if failure is not None:
@@ -161,7 +161,7 @@ def _collect(ring: RingReader, collector: Collector, child: Child) -> OSError | 
             child.wait(IDLE_SECONDS)
 
 
-def _finish(collector: Collector, ring: RingReader, status: int) -> int:
+def _finish(collector: Collector, status: int) -> int:
     if not collector.complete:
         how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
         collector.notice("no-end", f"the program {how} without passing through Python's own end")
@@ -183,7 +183,7 @@ def _header(options: RecordOptions, selection: Selection) -> Header:
         cwd=str(Path.cwd()),
         started_at_ns=0,
         max_frames=options.max_frames,
-        # Include/internal/pycore_obmalloc.h of 3.11 to 3.13 on 64-bit machines (USE_LARGE_ARENAS, USE_LARGE_POOLS).
+        # pycore_obmalloc.h of 3.11 to 3.13 on 64-bit machines (USE_LARGE_ARENAS, USE_LARGE_POOLS).
         allocator=AllocatorInfo(
             page_size=os.sysconf("SC_PAGE_SIZE"),
             arena_size=1 << 20,
@@ -198,6 +198,8 @@ def _header(options: RecordOptions, selection: Selection) -> Header:
 
 def _environment(ring_path: str) -> dict[str, str]:
     environment = dict(os.environ)
+    if _locale_was_coerced():
+        del environment["LC_CTYPE"]
     before = environment.get("PYTHONPATH")
     site = str(Path(__file__).resolve().parent / "_site")
     environment["PYTHONPATH"] = f"{site}{os.pathsep}{before}" if before else site
@@ -205,6 +207,17 @@ def _environment(ring_path: str) -> dict[str, str]:
     if before is not None:
         environment["TRACEKIT_PYTHONPATH"] = before
     return environment
+
+
+def _locale_was_coerced() -> bool:
+    """Whether Python itself set LC_CTYPE, in the locale "C" (PEP 538): the program's Python will, too."""
+    if os.environ.get("LC_CTYPE") not in {"C.UTF-8", "C.utf8", "UTF-8"}:
+        return False
+    try:
+        inherited = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return False
+    return not any(entry.startswith(b"LC_CTYPE=") for entry in inherited.split(b"\0"))
 
 
 def _check_program(program: Program) -> None:
@@ -228,7 +241,9 @@ class _Output:
         self.published = False
         if path.is_dir():
             raise OutputUnwritableError(f"{path} is a folder", hint="name a file with -o")
-        if path.exists() and not force:
+        if path.exists() and not path.is_file():
+            raise OutputUnwritableError(f"{path} is no regular file", hint="name another with -o")
+        if (path.exists() or path.is_symlink()) and not force:
             raise OutputExistsError(
                 f"{path} exists", hint="use --force to replace it, or -o for another name"
             )
@@ -242,12 +257,21 @@ class _Output:
 
     def publish(self) -> None:
         """Give the file its name. Raises OSError when that is taken now and ``force`` is off."""
-        if self._force:
+        if self._force or not self._linked():
             self._temporary.replace(self.path)
         else:
-            os.link(self._temporary, self.path)
             self._temporary.unlink()
         self.published = True
+
+    def _linked(self) -> bool:
+        """Take the name if it is free. False on a file system without links, where a look must do."""
+        try:
+            os.link(self._temporary, self.path)
+        except OSError:
+            if self.path.exists() or self.path.is_symlink():
+                raise
+            return False
+        return True
 
     def discard(self) -> None:
         """Close the file, and remove it if it was never published."""

@@ -24,7 +24,7 @@ def _pairs(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "records", human_count(document["records"])
     yield "events", human_count(document["events"])
     yield "complete", "yes" if document["complete"] else "no: the program did not reach its own end"
-    yield "closed", "yes" if document["closed"] else "no: the log has no footer, its writer was stopped"
+    yield "closed", "yes" if document["closed"] else "no: no footer at its end"
     torn = document["torn_bytes"]
     if torn:
         yield "torn", f"the last {plural(torn, 'byte')} are no whole record"

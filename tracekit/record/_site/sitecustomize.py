@@ -20,18 +20,21 @@ def _begin() -> None:
     sys.path_importer_cache.pop(here, None)
     sys.modules.pop("sitecustomize", None)
     try:
-        import sitecustomize  # noqa: F401, PLC0415
+        __import__("sitecustomize")
     finally:
         # Also when the program has no sitecustomize: the ImportError tells the site module so, as ever.
         package_root = os.path.dirname(os.path.dirname(os.path.dirname(here)))
         present = package_root in sys.path
         if not present:
             sys.path.append(package_root)
+        cached = set(sys.path_importer_cache)
         try:
             from tracekit.record.bootstrap import begin  # noqa: PLC0415
         finally:
             if not present:
                 sys.path.remove(package_root)
+            for entry in set(sys.path_importer_cache) - cached:
+                del sys.path_importer_cache[entry]
         begin(ring)
 
 

@@ -3,10 +3,10 @@
 set -eu
 
 home=$(cd "$(dirname "$0")" && pwd)
-work=$home/../.demo
+work=$home/../../.demo
 rm -rf "$work"
 mkdir -p "$work"
-cp "$home/programs/unparse_stdlib.py" "$work/"
+cp "$home/unparse_stdlib.py" "$work/"
 cd "$work"
 
 if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold='' plain=''; fi

@@ -1,0 +1,1 @@
+"""Performance of tracekit, measured on whole processes (``make bench``)."""

@@ -1,0 +1,10 @@
+"""Objects that refer to themselves, so that only the collector frees them."""
+
+
+class Node:
+    def __init__(self) -> None:
+        self.me = self
+
+
+for _ in range(100_000):
+    Node()

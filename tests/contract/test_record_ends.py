@@ -1,0 +1,72 @@
+"""However a program ends, whoever started it sees the same with and without `tracekit record`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from record_support import Stage, programs
+
+ENDS = programs(Path(__file__).with_name("programs_ends.txt"))
+# The program ends without Python's own end, and so has no end in the log.
+CUT = {"os._exit", "abort", "segmentation fault", "sigkill", "sigterm", "sigpipe", "sigint default"}
+CUT |= {"fork and leave", "atexit clear"}
+OTHERS = {"broken.py": "x = (1,\n", "other.py": "import sys; print(__name__, sys.argv); sys.exit(8)"}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_ends(stage: Stage, name: str) -> None:
+    stage.write(OTHERS)
+    pair = stage.code(ENDS[name])
+    pair.same()
+    found = stage.sound(complete=name not in CUT)
+    assert found.exit_status == pair.python.status
+
+
+def test_exec_leaves_a_log_without_an_end(stage: Stage) -> None:
+    text = (
+        "import os, sys\nx = [bytes(10) for _ in range(50)]\n"
+        "os.execv(sys.executable, [sys.executable, '-c', 'import sys; print(sys.path[0], 1); sys.exit(4)'])"
+    )
+    assert stage.code(text).same().status == 4
+    assert stage.sound(complete=False).exit_status == 4
+
+
+def test_exec_of_itself_records_once(stage: Stage) -> None:
+    text = """
+import os, sys
+if len(sys.argv) < 4:
+    os.execv(sys.executable, [sys.executable, *sys.argv, "x"])
+print(sys.argv)
+"""
+    assert stage.code(text).same().stdout == b"['program.py', 'x', 'x', 'x']\n"
+
+
+def test_stack_overflow(stage: Stage) -> None:
+    """The recorder's call does not fit on a full stack: one frame may be at its `def` instead of its call."""
+    pair = stage.code("def f(n):\n    return f(n + 1)\nf(0)\n")
+    plain, recorded = (outcome.stderr.decode().splitlines() for outcome in (pair.python, pair.recorded))
+    assert recorded[:12] == plain[:12]
+    assert recorded[-1] == plain[-1] == "RecursionError: maximum recursion depth exceeded"
+    assert b"tracekit" not in pair.recorded.stderr
+    assert pair.recorded.status == 1
+    stage.sound()
+
+
+def test_recursion_that_is_caught(stage: Stage) -> None:
+    text = """
+import gc, sys
+def f(n):
+    try:
+        return f(n + 1)
+    except RecursionError:
+        return n
+for limit in (1000, 1500, 100):
+    sys.setrecursionlimit(limit)
+    print(round(f(0), -1))
+gc.collect()
+keep = [[str(i)] for i in range(100000)]
+"""
+    stage.code(text).same()
+    # The profile function was taken away by CPython, and is back.
+    assert "profile-replaced" not in {notice.code for notice in stage.sound().notices}

@@ -1,0 +1,16 @@
+"""Programs that use, themselves, what the recorder uses: profile functions, tracemalloc, gc, signals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from record_support import Stage, programs
+
+TOOLS = programs(Path(__file__).with_name("programs_tools.txt"))
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_tools(stage: Stage, name: str) -> None:
+    stage.code(TOOLS[name]).same()
+    stage.sound(complete=name not in {"tracemalloc stop"})
