@@ -79,8 +79,8 @@ def run(
 
 
 def without_addresses(text: bytes) -> bytes:
-    """The same text with all addresses of objects and all idents of threads alike: they change run by run."""
-    return re.sub(rb"0x[0-9a-f]{6,}|\b1[34]\d{13}\b", b"ADDRESS", text)
+    """The same text with all addresses, idents of threads and process ids alike: they change run by run."""
+    return re.sub(rb"0x[0-9a-f]{6,}|\b1[34]\d{13}\b|\(pid=\d+\)", b"ADDRESS", text)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def cycles(n):
         a.append(a)
 signal.signal(signal.SIGALRM, handler)
 chance, shown = random.Random(7), set()
-for _ in range(150):
+for _ in range(100):
     try:
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, 0.01))
         while True:

@@ -17,6 +17,7 @@ from tracekit.record import TARGET_MODULES
 # What the recorder brings into the program's sys.modules beside its own: `threading` (for its profile hook),
 # `mmap` and `struct` (the ring), `opcode`, and what these import.
 STDLIB_ALLOWANCE = {
+    "__future__",
     "_collections_abc",
     "_functools",
     "_opcode",
@@ -40,6 +41,7 @@ STDLIB_ALLOWANCE = {
     "threading",
     "time",
     "types",
+    "warnings",
 }
 
 LOOK = """

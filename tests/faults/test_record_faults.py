@@ -19,6 +19,7 @@ from tracekit.log.summary import summarize
 from tracekit.log.verify import verify
 from tracekit.log.writer import LogWriter
 from tracekit.record import decode, session
+from tracekit.record.collector import Collector
 from tracekit.record.session import Program, RecordOptions, record
 
 MARKS = """
@@ -131,6 +132,19 @@ def test_full_disk(
         assert summarize(stage.log).complete is False
 
 
+def test_mistake_in_the_recorder(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Collector, items: object) -> None:
+        raise ZeroDivisionError("mine")
+
+    monkeypatch.setattr(Collector, "take", fail)
+    result = recorded(stage, BATCH)
+    assert capfd.readouterr() == (BATCH_OUTPUT, "")
+    assert (result.exit_status, result.complete, result.output) == (3, False, None)
+    assert "ZeroDivisionError: mine" in result.notices[0].text
+
+
 def test_full_disk_for_real(stage: Stage, tmp_path: Path) -> None:
     """On a file system of 16 KiB, where the system lets us mount one."""
     disk = tmp_path / "disk"
@@ -148,7 +162,7 @@ def test_full_disk_for_real(stage: Stage, tmp_path: Path) -> None:
         os.system(f"umount {disk}")
 
 
-@pytest.mark.parametrize("capacity", [1, 7, 64, 1000])
+@pytest.mark.parametrize("capacity", [2, 64, 1000])
 def test_tiny_ring(
     stage: Stage, capacity: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,8 +80,8 @@ REFCOUNT, GC, UNKNOWN = 0, 1, 3  # tracekit.events.Cause
 PYTHON, FOREIGN = 4, 5  # tracekit.events.Domain
 MAIN_THREAD = 1
 CHECK_SECONDS = 0.0005
-ROUTINE = (1.0, 0.5)
-PEAK = (2.0, 1.0)
+ROUTINE = (0.5, 0.5)
+PEAK = (1.0, 1.0)
 PEAK_STEP_BYTES = 65_536
 PEAK_STEP_SHARE = 100
 PEAK_MUST_SHARE = 10
@@ -231,6 +231,7 @@ class PortableEngine:
         self._epoch = 0
         self._next_address = 1
         self._started_at = 0.0
+        self._started_tracing = False
         self._interval = ring.sync_interval_ns / 1e9
         self._next_check = 0.0
         self._due = 0.0
@@ -258,9 +259,11 @@ class PortableEngine:
             if frame.f_code.co_filename not in _OWN_FILES:
                 self._symbols.code(frame.f_code)
             frame = frame.f_back
-        if not _tracemalloc.is_tracing():
+        self._started_tracing = not _tracemalloc.is_tracing()
+        if self._started_tracing:
             _tracemalloc.start(max(1, min(self._ring.max_frames, 65_535)))
         self._hello()
+        self._symbols.thread()  # its number comes before the events that refer to it
         self._running = True
         active.engine = self
         self._mark("start", own=True)
@@ -318,7 +321,8 @@ class PortableEngine:
         """After a fork the child must leave the ring alone; it runs on unrecorded."""
         if self._running:
             self._detach()
-            _tracemalloc.stop()
+            if self._started_tracing:
+                _tracemalloc.stop()
 
     # -- what CPython calls -------------------------------------------------------------------------------
 
@@ -379,7 +383,8 @@ class PortableEngine:
         if phase == "start":
             self._stay_profile()
             counts = gc.get_count()
-            self._gc_synced = self._affordable(ROUTINE)
+            # Without tracemalloc a sync costs nothing: it says so in the log and ends the recording.
+            self._gc_synced = self._affordable(ROUTINE) or not _tracemalloc.is_tracing()
             if self._gc_synced:
                 self._guarded(self._sync, REFCOUNT, wait=True)
             else:
@@ -424,7 +429,7 @@ class PortableEngine:
         if traced > self._peak_limit:
             due = traced > self._peak_must or self._affordable(PEAK)
         elif now >= self._due:
-            due = self._affordable(ROUTINE)
+            due = self._affordable(ROUTINE) or not _tracemalloc.is_tracing()
         else:
             return
         if due:

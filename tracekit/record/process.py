@@ -7,10 +7,11 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 FORWARDED: Final = (
     signal.SIGINT,
@@ -97,8 +98,8 @@ class _Witness:
 class Child:
     """A running ``python ARGUMENTS``. Use as a context manager, which also guards the signals.
 
-    Signals that are meant for the program are blocked here, and passed on when we wait, unless the program
-    has them already.
+    Signals that are meant for the program are passed on when we wait, unless the program has them already.
+    In another thread than the main one nothing is passed on, because Python has no handlers there.
     """
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
@@ -106,43 +107,42 @@ class Child:
         self._environment = environment
         self._status: int | None = None
         self._noted: list[int] = []
+        self._end: int | None = None
         self.pid = 0
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.getsignal(number) for number in FORWARDED}
-        for number, handler in self._previous.items():
-            # A thread that was started before us may take a signal, which then comes to this handler.
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, self._note)
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
-        try:
+        with contextlib.ExitStack() as stack:
+            if threading.current_thread() is threading.main_thread():
+                self._guard_signals(stack)
             self._witness = _Witness()
-        except BaseException:
-            self._restore()
-            raise
-        try:
+            stack.callback(self._witness.close)
             self.pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, *self._arguments],
                 self._environment,
-                setsigmask=self._mask,
                 # Python ignores these two, and a child would inherit that (subprocess does the same).
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
             )
-        except BaseException:
-            self._witness.close()
-            self._restore()
-            raise
+            with contextlib.suppress(OSError):  # Linux before 5.3, or not allowed: we look more often
+                self._end = os.pidfd_open(self.pid)
+                stack.callback(os.close, self._end)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.running:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        self._witness.close()
-        self._restore()
+        with self._stack:
+            if self.running:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+
+    def _guard_signals(self, stack: contextlib.ExitStack) -> None:
+        for number in FORWARDED:
+            before = signal.getsignal(number)
+            if before is not signal.SIG_IGN:
+                stack.callback(signal.signal, number, signal.SIG_DFL if before is None else before)
+                signal.signal(number, self._note)
 
     @property
     def running(self) -> bool:
@@ -162,9 +162,8 @@ class Child:
 
     def wait(self, seconds: float) -> None:
         """Sleep, but not beyond the program's end; pass on signals that only we received."""
-        info = signal.sigtimedwait({*FORWARDED, signal.SIGCHLD}, seconds)
-        if info is not None and info.si_signo != signal.SIGCHLD:
-            self._noted.append(info.si_signo)
+        # Not signal.sigtimedwait(): it returns uninitialized memory when it is interrupted at its timeout.
+        select.select([] if self._end is None else [self._end], [], [], seconds)
         while self._noted:
             number = self._noted.pop(0)
             if not self._witness.has(number) and self.running:
@@ -181,10 +180,3 @@ class Child:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self._noted.append(number)
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            restored: Any = signal.SIG_DFL if handler is None else handler
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, restored)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)

@@ -24,7 +24,7 @@ from tracekit.errors import OutputExistsError, OutputUnwritableError, PlatformEr
 from tracekit.events import AllocatorInfo, CollectorInfo, Header, Notice, PythonInfo, Totals
 from tracekit.log.writer import LogWriter
 from tracekit.record.collector import Collector, Facts, header_of
-from tracekit.record.decode import RingReader
+from tracekit.record.decode import RingItem, RingReader
 from tracekit.record.process import Child
 from tracekit.record.select import Selection, select
 
@@ -117,10 +117,10 @@ def _run(options: RecordOptions, selection: Selection, target: _Output) -> Recor
         if failure is None and collector.attached:
             try:
                 log_bytes = _finish(collector, status)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - the program's status is still to be told
                 failure = error
         if failure is not None:
-            collector.notice("log-not-written", f"the log ends early: {failure.strerror or failure}")
+            collector.notice("log-not-written", f"the log ends early: {_reason(failure)}")
             log_bytes = collector.abandon()
         elif not collector.attached:
             collector.notice("not-recorded", "the program never reached the recorder, so there is no log")
@@ -136,15 +136,16 @@ def _run(options: RecordOptions, selection: Selection, target: _Output) -> Recor
     )
 
 
-def _collect(ring: RingReader, collector: Collector, child: Child) -> OSError | None:
-    """Drain the ring until the program is gone and the ring is empty. Returns what kept the log from disk."""
-    failure: OSError | None = None
+def _collect(ring: RingReader, collector: Collector, child: Child) -> Exception | None:
+    """Drain the ring until the program is gone and the ring is empty. Returns what ended the log early."""
+    failure: Exception | None = None
     next_sample = 0.0
     while True:
         gone = not child.running
-        items = ring.drain()
+        items: list[RingItem] = []
         if failure is None:
             try:
+                items = ring.drain()
                 collector.take(items)
                 now = time.monotonic()
                 if collector.attached and not gone and now >= next_sample:
@@ -152,13 +153,19 @@ def _collect(ring: RingReader, collector: Collector, child: Child) -> OSError | 
                     rss = child.resident_bytes()
                     if rss:
                         collector.sample_memory(rss)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the program must not die of it
                 failure = error
                 ring.stop_target()
         if not items:
             if gone:
                 return failure
             child.wait(IDLE_SECONDS)
+
+
+def _reason(failure: Exception) -> str:
+    if isinstance(failure, OSError):
+        return failure.strerror or str(failure)
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _finish(collector: Collector, status: int) -> int:

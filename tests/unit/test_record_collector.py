@@ -1,0 +1,210 @@
+"""Ring items become a log that reads back: events, details, totals, the peak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tracekit.events import CollectionStart, CollectionStop, Mark, MemorySample, Notice, Thread
+from tracekit.log.reader import LogReader
+from tracekit.log.summary import summarize
+from tracekit.log.verify import verify
+from tracekit.log.writer import LogWriter
+from tracekit.record import collector as collector_module
+from tracekit.record import slots
+from tracekit.record.collector import Collector, Facts, header_of
+from tracekit.record.decode import RingDefinition, RingEvents, RingItem, RingTime
+from tracekit.record.select import select
+from tracekit.record.session import Program, RecordOptions, _header
+
+FACTS = {
+    "engine": "portable",
+    "pid": "12",
+    "started_at_ns": "99",
+    "monotonic_ns": "0",
+    "version": "3.11.7",
+    "hexversion": "51054576",
+    "implementation": "cpython",
+    "build": "3.11.7 (main)",
+    "executable": "/usr/bin/python",
+    "thresholds": "700,10,10",
+    "gc_enabled": "1",
+    "max_frames": "64",
+    "malloc": "",
+}
+HELLO = RingDefinition(
+    slots.DEF_HELLO, len(FACTS), 0, slots.pack_texts(*[text for pair in FACTS.items() for text in pair])
+)
+
+
+def collector_for(path: Path) -> Collector:
+    options = RecordOptions(program=Program("code", "pass", []))
+
+    def open_log(facts: Facts) -> LogWriter:
+        return LogWriter(path.open("xb", buffering=0), header_of(_header(options, select("auto")), facts))
+
+    return Collector(open_log)
+
+
+def allocations(addresses: list[int], size: int, node: int = 0) -> RingEvents:
+    count = len(addresses)
+    return RingEvents(
+        np.zeros(count, np.bool_),
+        np.full(count, 4, np.uint8),
+        np.full(count, 1, np.int32),
+        np.full(count, node, np.int32),
+        np.array(addresses, np.int64),
+        np.full(count, size, np.int64),
+    )
+
+
+def frees(addresses: list[int], cause: int = 0) -> RingEvents:
+    count = len(addresses)
+    return RingEvents(
+        np.ones(count, np.bool_),
+        np.full(count, cause, np.uint8),
+        np.full(count, 1, np.int32),
+        np.zeros(count, np.int32),
+        np.array(addresses, np.int64),
+        np.zeros(count, np.int64),
+    )
+
+
+def mark(name: str, time_ns: int, *, own: bool = False) -> RingDefinition:
+    return RingDefinition(slots.DEF_MARK, time_ns, 1, bytes([own]) + slots.pack_texts(name))
+
+
+def start_gc(time_ns: int) -> RingDefinition:
+    return RingDefinition(slots.DEF_GC_START, time_ns, 1, slots.GC_START.pack(2, 1, 2, 3, 700, 10, 10))
+
+
+def stop_gc(time_ns: int) -> RingDefinition:
+    return RingDefinition(slots.DEF_GC_STOP, time_ns, 1, slots.GC_STOP.pack(5, 6, 7))
+
+
+THREAD = RingDefinition(slots.DEF_THREAD, 1, 0, slots.pack_texts("MainThread"))
+STORY: list[RingItem] = [
+    HELLO,
+    THREAD,
+    mark("start", 0, own=True),
+    RingDefinition(slots.DEF_FILE, 1, 0, slots.pack_texts("app.py")),
+    RingDefinition(
+        slots.DEF_LINE_NODES, 0, 0, slots.LINE_NODE.pack(2, 0, 1, 3) + slots.LINE_NODE.pack(3, 2, 1, 4)
+    ),
+    RingTime(1000),
+    allocations([16, 32, 48], 100, node=3),
+    RingTime(2000),
+    frees([32, 4096]),
+    allocations([32], 50, node=2),
+    start_gc(3000),
+    frees([16], cause=1),
+    stop_gc(4000),
+    RingDefinition(slots.DEF_MEMORY, 4000, 0, (777).to_bytes(8, "little")),
+    RingDefinition(slots.DEF_NOTICE, 4500, 0, slots.pack_texts("code", "text")),
+    mark("end", 5000, own=True),
+]
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_a_story_reads_back(tmp_path: Path, one_by_one: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if one_by_one:
+        monkeypatch.setattr(collector_module, "FLUSH_SECONDS", -1.0)
+    log = tmp_path / "app.tkt"
+    collector = collector_for(log)
+    for items in [[item] for item in STORY] if one_by_one else [STORY]:
+        collector.take(items)
+    collector.sample_memory(1 << 20)
+    assert collector.attached
+    assert collector.complete
+    assert collector.close(0) == log.stat().st_size
+    assert verify(log).problems == []
+    summary = summarize(log)
+    assert (summary.events, summary.allocations, summary.frees, summary.unmatched_frees) == (11, 4, 3, 1)
+    assert (summary.peak_bytes, summary.peak_seq) == (300, 3)
+    assert (summary.end_bytes, summary.end_blocks) == (150, 2)
+    assert summary.complete
+    with LogReader(log) as reader:
+        details = [record for _, record in reader.records(batches=False)]
+        events = list(reader.events())
+    assert [(d.name, d.seq, d.time_ns, d.own) for d in details if isinstance(d, Mark)] == [
+        ("start", 0, 0, True),
+        ("end", 10, 5000, True),
+    ]
+    (start,) = (record for record in details if isinstance(record, CollectionStart))
+    (stop,) = (record for record in details if isinstance(record, CollectionStop))
+    assert (start.seq, stop.seq, stop.collected, stop.uncollectable) == (7, 9, 6, 7)
+    assert [n.code for n in details if isinstance(n, Notice)] == ["code"]
+    assert [s.rss_bytes for s in details if isinstance(s, MemorySample)] == [1 << 20]
+    assert np.concatenate([columns.alloc_seq for columns in events]).tolist() == [
+        -1, -1, -1, -1, 2, -1, -1, -1, 1, -1, -1,
+    ]  # fmt: skip
+    times = np.concatenate([columns.time_ns for columns in events]).tolist()
+    assert times == [0, 1000, 1000, 1000, 2000, 2000, 2000, 3000, 3000, 4000, 5000]
+
+
+def test_nothing_is_written_before_hello(tmp_path: Path) -> None:
+    collector = collector_for(tmp_path / "app.tkt")
+    assert not collector.attached
+    collector.take([])
+    assert collector.close(0) == 0
+    assert collector.abandon() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collection_that_never_stops_and_one_that_never_started(tmp_path: Path) -> None:
+    log = tmp_path / "app.tkt"
+    collector = collector_for(log)
+    collector.take(
+        [HELLO, THREAD, mark("start", 0, own=True), stop_gc(1), start_gc(2), start_gc(3), stop_gc(4)]
+    )
+    collector.close(None)
+    assert verify(log).problems == []
+    assert summarize(log).gc_collections == 2
+
+
+def test_time_never_goes_back(tmp_path: Path) -> None:
+    log = tmp_path / "app.tkt"
+    collector = collector_for(log)
+    collector.take(
+        [HELLO, THREAD, mark("start", 500, own=True), RingTime(100), allocations([16], 5), mark("x", 7)]
+    )
+    collector.close(None)
+    assert verify(log).problems == []
+    with LogReader(log) as reader:
+        assert np.concatenate([columns.time_ns for columns in reader.events()]).tolist() == [500, 500, 500]
+
+
+def test_many_events_at_once_are_split_into_batches(tmp_path: Path) -> None:
+    log = tmp_path / "app.tkt"
+    collector = collector_for(log)
+    count = 3 * collector_module.BATCH_EVENTS + 5
+    addresses = (np.arange(1, count + 1) * 16).tolist()
+    collector.take([HELLO, THREAD, mark("start", 0, own=True), allocations(addresses, 1), frees(addresses)])
+    assert collector.totals.peak_bytes == collector.totals.peak_blocks == count
+    assert collector.totals.peak_seq == count
+    collector.close(0)
+    assert verify(log).problems == []
+    with LogReader(log) as reader:
+        assert max(map(len, reader.events())) <= 2 * collector_module.BATCH_EVENTS
+
+
+def test_what_a_newer_engine_defines_is_told(tmp_path: Path) -> None:
+    collector = collector_for(tmp_path / "app.tkt")
+    collector.take([HELLO, RingDefinition(200, 0, 0, b"")])
+    assert [notice.code for notice in collector.notices] == ["unknown-definition"]
+    collector.abandon()
+
+
+def test_abandoned_logs_have_no_footer(tmp_path: Path) -> None:
+    log = tmp_path / "app.tkt"
+    collector = collector_for(log)
+    collector.take(STORY)
+    collector.flush()
+    collector.abandon()
+    with LogReader(log) as reader:
+        assert reader.footer is None
+        threads = [record for _, record in reader.records(batches=False)]
+    assert threads
+    assert Thread(1, "MainThread") in [t for record in threads for t in getattr(record, "threads", [])]
