@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cli_support import Cli, make_log
 from record_support import Stage
 
 from tracekit.record.select import CAPABILITIES
@@ -23,3 +24,15 @@ def stage(tmp_path: Path, engine: str) -> Stage:
     folder = tmp_path / "stage"
     folder.mkdir()
     return Stage(folder, engine, tmp_path / "app.tkt")
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs a command line in this process."""
+    return Cli(capsys, monkeypatch)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The log of a small recording."""
+    return make_log(tmp_path / "app.tkt")

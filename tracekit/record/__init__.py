@@ -6,6 +6,8 @@ TARGET_MODULES = (
     "tracekit.record",
     "tracekit.record.active",
     "tracekit.record.bootstrap",
+    "tracekit.record.inventory",
+    "tracekit.record.naming",
     "tracekit.record.portable",
     "tracekit.record.ring",
     "tracekit.record.signals",

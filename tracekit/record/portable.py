@@ -27,9 +27,10 @@ import os
 import sys
 import threading
 import time
-from _collections import _count_elements, deque  # type: ignore[import-not-found]
 
 from tracekit.record import active
+from tracekit.record.inventory import Inventory
+from tracekit.record.naming import MAIN_THREAD, OWN_FILES, Symbols
 from tracekit.record.ring import RingClosed, RingWriter
 from tracekit.record.signals import (
     CLOCK,
@@ -40,32 +41,15 @@ from tracekit.record.signals import (
     without_signal_check,
 )
 from tracekit.record.slots import (
-    ALLOC,
-    CODE_HEAD,
-    DEF_CODE,
-    DEF_FILE,
     DEF_GC_START,
     DEF_GC_STOP,
     DEF_HELLO,
-    DEF_LINE_NODES,
     DEF_MARK,
     DEF_MEMORY,
     DEF_NOTICE,
-    DEF_THREAD,
-    FREE,
     GC_START,
     GC_STOP,
-    LINE_NODE,
-    MAX_PAYLOAD,
-    REPEAT,
-    SIZE_BITS,
-    SIZE_WIDE,
-    SLOT,
-    SLOT_BYTES,
     STATE_ENDED,
-    TIME,
-    TRUNCATED_NODE,
-    WIDE,
     pack_texts,
 )
 
@@ -74,138 +58,13 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
-    Trace = tuple[int, int, tuple[tuple[str, int], ...], int]
-
 REFCOUNT, GC, UNKNOWN = 0, 1, 3  # tracekit.events.Cause
-PYTHON, FOREIGN = 4, 5  # tracekit.events.Domain
-MAIN_THREAD = 1
 CHECK_SECONDS = 0.0005
 ROUTINE = (0.5, 0.5)
 PEAK = (1.0, 1.0)
 PEAK_STEP_BYTES = 65_536
 PEAK_STEP_SHARE = 100
 PEAK_MUST_SHARE = 10
-BATCH_BYTES = 65_536
-
-_OWN_FILES = frozenset(
-    os.path.join(os.path.dirname(__file__), name)
-    for name in (
-        "portable.py",
-        "ring.py",
-        "slots.py",
-        "signals.py",
-        "active.py",
-        "bootstrap.py",
-        "_site/sitecustomize.py",
-    )
-)
-
-
-class _Kind:
-    """The live blocks of one (domain, size, traceback): how many, and their synthetic addresses as runs."""
-
-    __slots__ = ("count", "domain", "epoch", "node", "runs", "size")
-
-    def __init__(self, domain: int, size: int, node: int) -> None:
-        self.domain = domain
-        self.size = size
-        self.node = node
-        self.count = 0
-        self.epoch = 0
-        self.runs: deque[list[int]] = deque()
-
-
-class _Slots:
-    """Collects slots of one sync and passes them on in pieces."""
-
-    def __init__(self, ring: RingWriter) -> None:
-        self._ring = ring
-        self._buffer = bytearray(BATCH_BYTES)
-        self._at = 0
-
-    def put(self, kind: int, flags: int, thread: int, node: int, word: int) -> None:
-        if self._at == BATCH_BYTES:
-            self.flush()
-        SLOT.pack_into(self._buffer, self._at, kind, flags, thread, node, word)
-        self._at += SLOT_BYTES
-
-    def flush(self) -> None:
-        if self._at:
-            at, self._at = self._at, 0
-            self._ring.write(memoryview(self._buffer)[:at])
-
-
-class _Symbols:
-    """Numbers for files, stack nodes and threads, defined in the ring before their first use."""
-
-    def __init__(self, ring: RingWriter) -> None:
-        self._ring = ring
-        self._files: dict[str, int] = {}
-        self._children: dict[int, dict[tuple[str, int], int]] = {0: {}, TRUNCATED_NODE: {}}
-        self._next_node = TRUNCATED_NODE + 1
-        self._fresh = bytearray()
-        self._threads: dict[int, int] = {}
-        self._next_thread = MAIN_THREAD
-        self.codes: dict[str, set[str]] = {}
-
-    def file(self, name: str) -> int:
-        number = self._files.get(name)
-        if number is None:
-            number = self._files[name] = len(self._files) + 1
-            self._ring.define(DEF_FILE, number, pack_texts(name))
-        return number
-
-    def node(self, frames: tuple[tuple[str, int], ...], total: int) -> int:
-        """The stack node of a traceback, whose frames are given most recent first."""
-        node = TRUNCATED_NODE if total > len(frames) else 0
-        for frame in reversed(frames):
-            children = self._children[node]
-            child = children.get(frame)
-            if child is None:
-                child = self._next_node
-                self._next_node += 1
-                children[frame] = child
-                self._children[child] = {}
-                self._fresh += LINE_NODE.pack(child, node, self.file(frame[0]), frame[1])
-            node = child
-        if len(self._fresh) > MAX_PAYLOAD - 4096:
-            self.flush()
-        return node
-
-    def flush(self) -> None:
-        if self._fresh:
-            payload, self._fresh = bytes(self._fresh), bytearray()
-            self._ring.define(DEF_LINE_NODES, 0, payload)
-
-    def thread(self) -> int:
-        """Number of the calling thread."""
-        ident = _thread.get_ident()
-        number = self._threads.get(ident)
-        if number is None:
-            number = self._threads[ident] = min(self._next_thread, 65_535)
-            self._next_thread += 1
-            known = threading._active.get(ident)  # type: ignore[attr-defined] # noqa: SLF001
-            self._ring.define(DEF_THREAD, number, pack_texts(known.name if known else f"thread {number}"))
-        return number
-
-    def forget_thread(self) -> None:
-        """The calling thread ends; its ident may be used again."""
-        self._threads.pop(_thread.get_ident(), None)
-
-    def code(self, code: CodeType) -> None:
-        """Define a code object and all that are nested in it."""
-        waiting = [code]
-        while waiting:
-            code = waiting.pop()
-            names = self.codes.setdefault(code.co_filename, set())
-            names.add(code.co_qualname)
-            words = len({*code.co_varnames, *code.co_cellvars, *code.co_freevars}) + code.co_stacksize
-            head = CODE_HEAD.pack(code.co_firstlineno, words) + pack_texts(code.co_filename, code.co_qualname)
-            table = code.co_linetable
-            room = MAX_PAYLOAD - len(head) - 8
-            self._ring.define(DEF_CODE, 0, head + (table if len(table) < room else b""))
-            # Classes and functions that were not called yet are found here: in the constants of their module.
-            waiting += [constant for constant in code.co_consts if isinstance(constant, type(code))]
 
 
 class PortableEngine:
@@ -218,18 +77,14 @@ class PortableEngine:
 
     def __init__(self, ring: RingWriter) -> None:
         self._ring = ring
-        self._slots = _Slots(ring)
-        self._symbols = _Symbols(ring)
-        self._kinds: dict[Trace, _Kind] = {}
-        self._own: set[tuple[tuple[str, int], ...]] = set()
+        self._symbols = Symbols(ring)
+        self._inventory = Inventory(ring, self._symbols)
         self._lock = _thread.RLock()
         self._raised: list[BaseException] = []
         self._handed_on: HandedOn | None = None
         self._main_ident = threading.main_thread().ident
         self._running = False
         self._pid = os.getpid()
-        self._epoch = 0
-        self._next_address = 1
         self._started_at = 0.0
         self._started_tracing = False
         self._interval = ring.sync_interval_ns / 1e9
@@ -247,8 +102,6 @@ class PortableEngine:
         self._replaced = False
         self._bootstrap_code = threading.Thread._bootstrap_inner.__code__  # type: ignore[attr-defined] # noqa: SLF001
         self._profile = self._make_profile()
-        for own in _OWN_FILES:
-            self._symbols.codes[own] = _Everything()
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -256,7 +109,7 @@ class PortableEngine:
         """Begin: from here to :meth:`stop` (called at exit) everything is recorded."""
         frame: FrameType | None = sys._getframe()  # noqa: SLF001
         while frame is not None:
-            if frame.f_code.co_filename not in _OWN_FILES:
+            if frame.f_code.co_filename not in OWN_FILES:
                 self._symbols.code(frame.f_code)
             frame = frame.f_back
         self._started_tracing = not _tracemalloc.is_tracing()
@@ -343,7 +196,7 @@ class PortableEngine:
                 elif event == "return" and frame.f_code is bootstrap_code:
                     thread_ends()
                 # Nor in the engine's own calls: what is handed on must arrive in the program.
-                if self._next_check > -CLOCK or frame.f_code.co_filename in _OWN_FILES:
+                if self._next_check > -CLOCK or frame.f_code.co_filename in OWN_FILES:
                     return
                 check()
             except RecursionError:
@@ -373,7 +226,7 @@ class PortableEngine:
         self._next_check = 0.0
         if self._handed_on is not None:
             self._handed_on.release()
-        self._handed_on = HandedOn(error, _OWN_FILES)
+        self._handed_on = HandedOn(error, OWN_FILES)
         return self._handed_on.number
 
     def _collection(self, phase: str, info: dict[str, int]) -> None:
@@ -550,21 +403,13 @@ class PortableEngine:
             )
         if self._gc_mixed:
             cause, self._gc_mixed = UNKNOWN, False
-        counts: dict[Trace, int] = {}
-        _count_elements(counts, _tracemalloc._get_traces())  # noqa: SLF001
+        traces: Any = _tracemalloc._get_traces()  # noqa: SLF001
         now = self._now_ns()
         alone = self._alone
         self._alone = _thread._count() == 0 and not self._threads_ran  # noqa: SLF001
         self._threads_ran = False
         thread = MAIN_THREAD if alone and self._alone else 0
-        gains, losses = self._difference(counts)
-        self._symbols.flush()
-        self._slots.put(TIME, 0, 0, 0, now)
-        for kind, lost in losses:
-            self._free(kind, lost, thread, cause)
-        for kind, gained in gains:
-            self._allocate(kind, gained, thread)
-        self._slots.flush()
+        self._inventory.update(traces, now, thread, cause)
         traced, peak = _tracemalloc.get_traced_memory()
         self._ring.define(DEF_MEMORY, now, peak.to_bytes(8, "little"))
         self._peak_limit = max(self._peak_limit, traced + max(PEAK_STEP_BYTES, traced // PEAK_STEP_SHARE))
@@ -575,7 +420,7 @@ class PortableEngine:
         """In the main thread's own code (a sync within the profile function or within a mark)."""
         return (
             _thread.get_ident() == self._main_ident
-            and self._epoch > 0
+            and self._inventory.taken
             and sys.getprofile() not in {self._profile, None}
         )
 
@@ -584,65 +429,6 @@ class PortableEngine:
         if self._running and _thread.get_ident() == self._main_ident and sys.getprofile() is None:
             sys.setprofile(self._profile)
 
-    def _difference(
-        self, counts: dict[Trace, int]
-    ) -> tuple[list[tuple[_Kind, int]], list[tuple[_Kind, int]]]:
-        """What was gained and what was lost, as kinds and numbers of blocks, in order of first appearance."""
-        self._epoch += 1
-        epoch, kinds, own = self._epoch, self._kinds, self._own
-        gains: list[tuple[_Kind, int]] = []
-        losses: list[tuple[_Kind, int]] = []
-        for trace, count in counts.items():
-            kind = kinds.get(trace)
-            if kind is None:
-                frames = trace[2]
-                if frames in own:
-                    continue
-                if frames and frames[0][0] in _OWN_FILES:
-                    own.add(frames)
-                    continue
-                node = self._symbols.node(frames, trace[3])
-                kind = kinds[trace] = _Kind(PYTHON if trace[0] == 0 else FOREIGN, trace[1], node)
-            kind.epoch = epoch
-            if count > kind.count:
-                gains.append((kind, count - kind.count))
-            elif count < kind.count:
-                losses.append((kind, kind.count - count))
-        gone = [trace for trace, kind in kinds.items() if kind.epoch != epoch]
-        for trace in gone:
-            kind = kinds.pop(trace)
-            losses.append((kind, kind.count))
-        return gains, losses
-
-    def _free(self, kind: _Kind, count: int, thread: int, cause: int) -> None:
-        """Free the oldest ``count`` blocks of a kind."""
-        kind.count -= count
-        while count:
-            run = kind.runs[0]
-            take = min(count, run[1])
-            if take > 1:
-                self._slots.put(REPEAT, 0, 0, 0, take)
-            self._slots.put(FREE, cause, thread, 0, run[0] << 4)
-            if take == run[1]:
-                kind.runs.popleft()
-            else:
-                run[0] += take
-                run[1] -= take
-            count -= take
-
-    def _allocate(self, kind: _Kind, count: int, thread: int) -> None:
-        kind.count += count
-        address = self._next_address
-        self._next_address += count
-        kind.runs.append([address, count])
-        if count > 1:
-            self._slots.put(REPEAT, 0, 0, 0, count)
-        size = kind.size
-        if size >= SIZE_WIDE:
-            self._slots.put(WIDE, 0, 0, 0, size)
-            size = SIZE_WIDE
-        self._slots.put(ALLOC, kind.domain, thread, kind.node, address << SIZE_BITS | size)
-
 
 def _has_room(frames: int = 24) -> bool:
     """Whether so many calls still fit under the recursion limit: a sync must not be torn by it."""
@@ -650,9 +436,3 @@ def _has_room(frames: int = 24) -> bool:
         return frames == 0 or _has_room(frames - 1)
     except RecursionError:
         return False
-
-
-class _Everything(set[str]):
-    """Stands for "every name of this file was seen". No name is empty, and ``bool`` is not Python code."""
-
-    __contains__ = bool
