@@ -91,7 +91,6 @@ def test_collections_are_unknown_without_tracked_blocks(thresholds: tuple[int, i
     result = run(gc_thresholds=thresholds)
     assert result.collections is None
     assert "'portable'" in result.unknown["collections"]
-    assert "'native'" in result.unknown["collections"]
     assert ("peak_bytes" in result.unknown) == (thresholds is not None)
 
 

@@ -55,7 +55,7 @@ class RecordCommandOptions:
     ] = None
     force: Force = False
     engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="auto, native (C, exact) or portable (Python).")
+        str, typer.Option("--engine", metavar="NAME", help="auto, or portable (pure Python).")
     ] = "auto"
     max_frames: Annotated[
         int, typer.Option("--max-frames", metavar="N", help="Innermost frames of a call path to keep.")

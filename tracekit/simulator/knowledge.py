@@ -5,25 +5,19 @@ from __future__ import annotations
 from tracekit.events import Header
 from tracekit.simulator.parameters import VERSIONS, version_of
 
-ENGINE_THAT_KNOWS = "native"
-"""The engine that records the collector's view of blocks, and arenas."""
-
 PLAIN_ALLOCATORS = ("malloc", "malloc_debug")
 
 
 def why_no_collections(header: Header) -> str:
     """Why the simulator cannot say how often a collector would have run."""
     if not header.capabilities.gc_tracked:
-        return (
-            f"the engine '{header.engine}' does not record which blocks the collector tracks; "
-            f"the engine '{ENGINE_THAT_KNOWS}' would"
-        )
+        return f"the engine '{header.engine}' does not record which blocks the collector tracks"
     return "this version of the simulator has no model of the collector"
 
 
 def why_no_recorded_arenas(header: Header) -> str:
     """Why there is no recorded number of arenas to compare with."""
-    return f"the engine '{header.engine}' does not record arenas; the engine '{ENGINE_THAT_KNOWS}' would"
+    return f"the engine '{header.engine}' does not record arenas"
 
 
 def why_other_thresholds_leave_the_peak_open() -> str:
