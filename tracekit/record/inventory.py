@@ -73,6 +73,7 @@ class Inventory:
         self._own: set[tuple[tuple[str, int], ...]] = set()
         self._next_address = 1
         self._epoch = 0
+        self.live_bytes = 0
 
     @property
     def taken(self) -> bool:
@@ -129,6 +130,7 @@ class Inventory:
     def _free(self, kind: _Kind, count: int, thread: int, cause: int) -> None:
         """Free the oldest ``count`` blocks of a kind."""
         kind.count -= count
+        self.live_bytes -= count * kind.size
         while count:
             run = kind.runs[0]
             take = min(count, run[1])
@@ -144,6 +146,7 @@ class Inventory:
 
     def _allocate(self, kind: _Kind, count: int, thread: int) -> None:
         kind.count += count
+        self.live_bytes += count * kind.size
         address = self._next_address
         self._next_address += count
         kind.runs.append([address, count])

@@ -90,7 +90,7 @@ class PortableEngine:
         self._interval = ring.sync_interval_ns / 1e9
         self._next_check = 0.0
         self._due = 0.0
-        self._peak_limit = self._peak_must = 0
+        self._peak_bytes = self._peak_limit = self._peak_must = 0
         self._spent = 0.0
         self._put_off = 0
         self._threads_ran = False
@@ -143,7 +143,7 @@ class PortableEngine:
         if self._put_off:
             text = (
                 f"sync points were put off {self._put_off} times, to bound the recorder's share of time; "
-                f"the true peak may be up to {PEAK_MUST_SHARE} % higher, and some causes are unknown"
+                "the true peak may be higher, and some causes are unknown"
             )
             self._guarded(self._notice, "sync-put-off", text, wait=True)
         self._guarded(self._write_end, wait=True)
@@ -412,8 +412,11 @@ class PortableEngine:
         self._inventory.update(traces, now, thread, cause)
         traced, peak = _tracemalloc.get_traced_memory()
         self._ring.define(DEF_MEMORY, now, peak.to_bytes(8, "little"))
-        self._peak_limit = max(self._peak_limit, traced + max(PEAK_STEP_BYTES, traced // PEAK_STEP_SHARE))
-        self._peak_must = max(self._peak_must, traced + max(PEAK_STEP_BYTES, traced // PEAK_MUST_SHARE))
+        # What tracemalloc counts has the recorder's own blocks in it; the peak is the program's.
+        own = traced - self._inventory.live_bytes
+        top = self._peak_bytes = max(self._peak_bytes, self._inventory.live_bytes)
+        self._peak_limit = own + top + max(PEAK_STEP_BYTES, top // PEAK_STEP_SHARE)
+        self._peak_must = own + top + max(PEAK_STEP_BYTES, top // PEAK_MUST_SHARE)
         self._due = time.perf_counter() + self._interval
 
     def _profile_was_replaced(self) -> bool:
