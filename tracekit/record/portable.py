@@ -237,7 +237,12 @@ class PortableEngine:
             self._stay_profile()
             counts = gc.get_count()
             # Without tracemalloc a sync costs nothing: it says so in the log and ends the recording.
-            self._gc_synced = self._affordable(ROUTINE) or not _tracemalloc.is_tracing()
+            # A peak within one call of a C function is seen here or nowhere.
+            self._gc_synced = (
+                self._affordable(ROUTINE)
+                or not _tracemalloc.is_tracing()
+                or _tracemalloc.get_traced_memory()[0] > self._peak_must
+            )
             if self._gc_synced:
                 self._guarded(self._sync, REFCOUNT, wait=True)
             else:
