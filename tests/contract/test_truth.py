@@ -98,7 +98,7 @@ def test_the_heap_at_the_end_is_tracemallocs(name: str, engine: str, tmp_path: P
         check=True,
     )
     truth = witnessed(testimony, witness)
-    assert sum(count for _, count in truth.values()) > 100, "the witness saw next to nothing"
+    assert sum(count for _, count in truth.values()) > 50, "the witness saw next to nothing"
     # The witness's own list and frame are there for the recorder, too.
     heap = {site: value for site, value in recorded(log).items() if site[0] != str(witness)}
     assert heap == truth
