@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from record_support import Stage, programs
+from record_support import Stage, environment, programs
 
 TOOLS = programs(Path(__file__).with_name("programs_tools.txt"))
 
@@ -24,3 +24,14 @@ print(len(keep))
 """
     stage.code(text).same()
     assert stage.sound().peak_bytes > 100_000 * 100
+
+
+def test_a_mistake_of_the_engine_ends_the_recording_not_the_program(stage: Stage) -> None:
+    begin = "import _tracemalloc, os\nask = _tracemalloc._get_traces\nasked = []\n"
+    begin += "def fail():\n  asked.append(1)\n  return ask() if len(asked) < 2 else [1]\n"
+    begin += "_tracemalloc._get_traces = fail\n"
+    stage.write({"lib/sitecustomize.py": begin})
+    text = "import gc\nkeep = [[str(i)] for i in range(5000)]\ngc.collect()\nprint(len(keep))\n"
+    pair = stage.code(text, env=environment(PYTHONPATH=str(stage.folder / "lib")))
+    assert pair.same().stdout == b"5000\n"
+    assert "engine-failed" in {notice.code for notice in stage.sound(complete=False).notices}

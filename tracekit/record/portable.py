@@ -329,12 +329,15 @@ class PortableEngine:
                 self._detach()
             elif self._running:
                 action(*arguments)
-        except (RingClosed, MemoryError):
+        except RingClosed:
             self._detach()
-        except BaseException:
-            # Only another thread can have taken a signal now. The sync is torn; what was written stands.
-            self._detach()
-            raise
+        except BaseException as error:
+            # The sync is torn; what was written stands.
+            if not isinstance(error, Exception) or not _is_own(error):
+                # A signal handler's, and only another thread can have taken the signal now.
+                self._detach()
+                raise
+            self._give_up(error)
         finally:
             self._spent += time.perf_counter() - entered
             if collecting:
@@ -436,6 +439,14 @@ class PortableEngine:
         """CPython takes a profile function away when it does not fit on the stack any more."""
         if self._running and _thread.get_ident() == self._main_ident and sys.getprofile() is None:
             sys.setprofile(self._profile)
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether it was raised in the engine's own code, and not in a handler that ran there."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code.co_filename in OWN_FILES
 
 
 def _has_room(frames: int = 24) -> bool:
