@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from record_support import Stage, sound
 
-from tracekit.events import Mark
+from tracekit.events import Mark, Totals
 from tracekit.log.reader import LogReader
 from tracekit.log.summary import summarize
 from tracekit.log.verify import verify
@@ -105,13 +105,20 @@ def recorded(stage: Stage, text: str) -> session.Recorded:
     return record(RecordOptions(program=program, output=stage.log, engine=stage.engine))
 
 
-@pytest.mark.parametrize("room", [20, 5_000, 12_000])
+@pytest.mark.parametrize("full", ["from the first byte", "after 5000 bytes", "at the footer"])
 def test_full_disk(
-    stage: Stage, room: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    stage: Stage, full: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class FullDisk(LogWriter):
+        room = {"from the first byte": 20, "after 5000 bytes": 5000}.get(full, 1 << 40)
+
+        def close(self, totals: Totals, *, complete: bool, exit_status: int | None) -> None:
+            if full == "at the footer":
+                self.room = 0
+            super().close(totals, complete=complete, exit_status=exit_status)
+
         def _append(self, data: bytes) -> None:
-            if self.bytes_written + len(data) > room:
+            if self.bytes_written + len(data) > self.room:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             super()._append(data)
 
@@ -123,13 +130,15 @@ def test_full_disk(
     assert ["No space left on device" in n.text for n in result.notices if n.code == "log-not-written"] == [
         True
     ]
-    if room < 100:
+    if full == "from the first byte":
         assert result.output is None
         assert not list(stage.log.parent.glob("*.tkt*"))
     else:
         verification = verify(stage.log)
         assert [problem for problem in verification.problems if "ends within a record" not in problem] == []
-        assert summarize(stage.log).complete is False
+        summary = summarize(stage.log)
+        assert not summary.closed
+        assert summary.complete is (full == "at the footer")  # all events are there, and the mark end
 
 
 def test_mistake_in_the_recorder(
