@@ -1,0 +1,178 @@
+/* The rules by which addresses are guessed; see kernels_pools.h. tracekit/log/guesses.py has the same in Python. */
+#include "kernels_pools.h"
+
+#include <string.h>
+
+enum { POOL_BYTES = 1 << TK_POOL_BITS, POOL_HEADER = 48, NO_CELL = 0xFFFF, NOT_FREE = 0xFEFE, MOST_SMALL = 512 };
+
+static inline bool is_small(uint64_t size, uint8_t domain) {
+    return domain != 0 && size <= MOST_SMALL;
+}
+
+static inline int class_of(uint64_t size) {
+    return size == 0 ? 0 : (int)((size - 1) >> 4);
+}
+
+static inline unsigned bin_of(uint64_t size) {
+    uint64_t units = (size + 23) >> 4;
+    if (units < 256) {
+        return (unsigned)units;
+    }
+    unsigned top = 63 - (unsigned)__builtin_clzll(units);
+    return 256 + (((top - 8) << 5 | (unsigned)(units >> (top - 5) & 31)) & 511);
+}
+
+void tk_pools_begin(tk_pools *pools) {
+    pools->round++;
+    if (pools->round == 0) {
+        memset(pools->pool_round, 0, sizeof pools->pool_round);
+        memset(pools->bin_round, 0, sizeof pools->bin_round);
+        pools->round = 1;
+    }
+    memset(pools->front, 0xFF, sizeof pools->front);
+    memset(pools->base, 0, sizeof pools->base);
+    pools->newest = 0;
+    pools->guessed = -1;
+}
+
+static void unlist(tk_pools *pools, int32_t which) {
+    tk_pool *pool = &pools->pools[which];
+    if (!pool->listed) {
+        return;
+    }
+    pool->listed = false;
+    if (pool->before >= 0) {
+        pools->pools[pool->before].after = pool->after;
+    } else {
+        pools->front[pool->size_class] = pool->after;
+    }
+    if (pool->after >= 0) {
+        pools->pools[pool->after].before = pool->before;
+    }
+}
+
+static void list(tk_pools *pools, int32_t which) {
+    tk_pool *pool = &pools->pools[which];
+    if (pool->listed) {
+        return;
+    }
+    pool->listed = true;
+    pool->before = -1;
+    pool->after = pools->front[pool->size_class];
+    if (pool->after >= 0) {
+        pools->pools[pool->after].before = which;
+    }
+    pools->front[pool->size_class] = which;
+}
+
+/* The pool of an address, as one of this size class: what was known of it as another's is gone. */
+static int32_t pool_at(tk_pools *pools, uint64_t address, int size_class) {
+    uint64_t number = address >> TK_POOL_BITS;
+    int32_t which = (int32_t)(number * 0x9E3779B97F4A7C15ull >> 51);
+    tk_pool *pool = &pools->pools[which];
+    bool current = pools->pool_round[which] == pools->round;
+    if (current && pool->number == number && pool->size_class == size_class) {
+        return which;
+    }
+    if (current) {
+        unlist(pools, which);
+    }
+    pools->pool_round[which] = pools->round;
+    pool->number = number;
+    pool->size_class = (int16_t)size_class;
+    pool->listed = false;
+    pool->fresh = POOL_BYTES;
+    pool->top = NO_CELL;
+    memset(pool->below, NOT_FREE & 0xFF, sizeof pool->below);
+    return which;
+}
+
+uint64_t *tk_pools_base(tk_pools *pools, uint64_t size, uint8_t domain) {
+    return &pools->base[is_small(size, domain) ? (unsigned)class_of(size) : TK_CLASSES + bin_of(size)];
+}
+
+uint64_t tk_pools_guess(tk_pools *pools, uint64_t size, uint8_t domain) {
+    if (!is_small(size, domain)) {
+        unsigned bin = bin_of(size);
+        bool current = pools->bin_round[bin] == pools->round;
+        return current && pools->depth[bin] > 0 ? pools->bins[bin][pools->depth[bin] - 1] : 0;
+    }
+    int size_class = class_of(size);
+    uint32_t step = ((uint32_t)size_class + 1) << 4;
+    int32_t which;
+    while ((which = pools->front[size_class]) >= 0) {
+        const tk_pool *pool = &pools->pools[which];
+        uint32_t offset = pool->top != NO_CELL ? (uint32_t)pool->top << 4 : pool->fresh;
+        if (offset + step <= POOL_BYTES) {
+            pools->guessed = which;
+            return (pool->number << TK_POOL_BITS) + offset;
+        }
+        unlist(pools, which);
+    }
+    pools->guessed = -1;
+    return pools->newest == 0 ? 0 : pools->newest + POOL_BYTES + POOL_HEADER;
+}
+
+static void take_from_bin(tk_pools *pools, uint64_t size, uint64_t address) {
+    unsigned bin = bin_of(size);
+    unsigned depth = pools->bin_round[bin] == pools->round ? pools->depth[bin] : 0;
+    uint64_t *stack = pools->bins[bin];
+    for (unsigned at = depth; at-- > 0;) {
+        if (stack[at] == address) {
+            memmove(&stack[at], &stack[at + 1], (depth - 1 - at) * sizeof *stack);
+            pools->depth[bin]--;
+            return;
+        }
+    }
+}
+
+void tk_pools_take(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t guess, uint64_t address) {
+    if (!is_small(size, domain)) {
+        take_from_bin(pools, size, address);
+        return;
+    }
+    int size_class = class_of(size);
+    int32_t which = pool_at(pools, address, size_class);
+    if (guess != address && pools->guessed >= 0 && pools->guessed != which) {
+        unlist(pools, pools->guessed); /* it was full, or given back as a whole */
+    }
+    tk_pool *pool = &pools->pools[which];
+    uint32_t offset = (uint32_t)address & (POOL_BYTES - 1);
+    uint32_t cell = offset >> 4;
+    if (pool->below[cell] != NOT_FREE) {
+        pool->top = pool->below[cell];
+        pool->below[cell] = NOT_FREE;
+    } else {
+        uint32_t end = offset + (((uint32_t)size_class + 1) << 4);
+        if (pool->fresh == POOL_BYTES || end > pool->fresh) {
+            pool->fresh = end;
+        }
+        if (offset == POOL_HEADER) {
+            pools->newest = address - POOL_HEADER;
+        }
+    }
+    list(pools, which);
+}
+
+void tk_pools_give(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t address) {
+    if (is_small(size, domain)) {
+        int32_t which = pool_at(pools, address, class_of(size));
+        tk_pool *pool = &pools->pools[which];
+        uint32_t cell = ((uint32_t)address & (POOL_BYTES - 1)) >> 4;
+        pool->below[cell] = pool->top;
+        pool->top = (uint16_t)cell;
+        list(pools, which);
+        return;
+    }
+    unsigned bin = bin_of(size);
+    if (pools->bin_round[bin] != pools->round) {
+        pools->bin_round[bin] = pools->round;
+        pools->depth[bin] = 0;
+    }
+    uint64_t *stack = pools->bins[bin];
+    if (pools->depth[bin] == TK_BIN_DEPTH) {
+        memmove(stack, stack + 1, (TK_BIN_DEPTH - 1) * sizeof *stack);
+        pools->depth[bin]--;
+    }
+    stack[pools->depth[bin]++] = address;
+}

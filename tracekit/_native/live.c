@@ -1,0 +1,170 @@
+/* Walks the live objects to tell their types. Called by module.c at marks and at the end.
+
+   Nothing is guessed: objects are reached through the collector's own lists (Include/internal/pycore_gc.h), through
+   tp_traverse as the collector calls it, and through the local variables of running frames. An object that only
+   machine code refers to is not seen, and its block stays without a type. */
+#include "live.h"
+#include "ring.h"
+#include "types.h"
+
+#include <internal/pycore_interp.h>
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+enum { BATCH = 256 };
+
+typedef struct {
+    PyObject **seen; /* open addressing, NULL: free */
+    uint64_t mask, used;
+    PyObject **pending;
+    uint64_t waiting, room;
+    tk_slot slots[BATCH];
+    uint32_t filled;
+    uint16_t thread;
+    int64_t written;
+    bool failed;
+} pass;
+
+static uint64_t home(const pass *self, const PyObject *object) {
+    return (uint64_t)(uintptr_t)object * 0x9E3779B97F4A7C15ull >> 30 & self->mask;
+}
+
+/* True when the object is new to this pass. */
+static bool meet(pass *self, PyObject *object) {
+    if (2 * (self->used + 1) > self->mask + 1) {
+        PyObject **old = self->seen;
+        uint64_t old_mask = self->mask;
+        PyObject **larger = calloc(2 * (old_mask + 1), sizeof *larger);
+        if (larger == NULL) {
+            self->failed = true;
+            return false;
+        }
+        self->seen = larger;
+        self->mask = 2 * old_mask + 1;
+        for (uint64_t i = 0; i <= old_mask; i++) {
+            if (old[i] != NULL) {
+                uint64_t at = home(self, old[i]);
+                while (larger[at] != NULL) {
+                    at = (at + 1) & self->mask;
+                }
+                larger[at] = old[i];
+            }
+        }
+        free(old);
+    }
+    uint64_t at = home(self, object);
+    while (self->seen[at] != NULL) {
+        if (self->seen[at] == object) {
+            return false;
+        }
+        at = (at + 1) & self->mask;
+    }
+    self->seen[at] = object;
+    self->used++;
+    return true;
+}
+
+static void write_out(pass *self) {
+    for (uint32_t i = 0; i < self->filled; i++) {
+        tk_ring_put(self->slots[i], true);
+    }
+    self->written += self->filled;
+    self->filled = 0;
+}
+
+static void tell(pass *self, PyObject *object) {
+    const void *block;
+    uint32_t number = tk_types_of_live(object, &block);
+    if (number != 0) {
+        self->slots[self->filled++] =
+            tk_slot_of(TK_TYPED, 0, self->thread, number, (uint64_t)(uintptr_t)block);
+        if (self->filled == BATCH) {
+            write_out(self);
+        }
+    }
+}
+
+static int visit(PyObject *object, void *context) {
+    pass *self = context;
+    if (self->failed || !meet(self, object)) {
+        return 0;
+    }
+    tell(self, object);
+    /* What the collector tracks comes from its lists. Tuples and dictionaries of untracked things do not, and of
+       untracked objects only these two are certain to be whole. */
+    if ((PyTuple_CheckExact(object) || PyDict_CheckExact(object)) && !PyObject_GC_IsTracked(object)) {
+        if (self->waiting == self->room) {
+            uint64_t room = 2 * self->room + 256;
+            PyObject **larger = realloc(self->pending, room * sizeof *larger);
+            if (larger == NULL) {
+                self->failed = true;
+                return 0;
+            }
+            self->pending = larger;
+            self->room = room;
+        }
+        self->pending[self->waiting++] = object;
+    }
+    return 0;
+}
+
+static void visit_pending(pass *self) {
+    while (self->waiting > 0) {
+        PyObject *next = self->pending[--self->waiting];
+        Py_TYPE(next)->tp_traverse(next, visit, self);
+    }
+}
+
+static void walk_generation(pass *self, PyGC_Head *head) {
+    for (PyGC_Head *at = (PyGC_Head *)head->_gc_next; at != head && !self->failed; at = (PyGC_Head *)at->_gc_next) {
+        PyObject *object = (PyObject *)(at + 1);
+        if (meet(self, object)) {
+            tell(self, object);
+        }
+        traverseproc traverse = Py_TYPE(object)->tp_traverse;
+        if (traverse != NULL) {
+            traverse(object, visit, self);
+        }
+        visit_pending(self);
+    }
+}
+
+static void walk_frames(pass *self, PyInterpreterState *interpreter) {
+    for (PyThreadState *state = PyInterpreterState_ThreadHead(interpreter); state != NULL;
+         state = PyThreadState_Next(state)) {
+        for (tk_frame *frame = tk_top(state); frame != NULL; frame = frame->previous) {
+            PyCodeObject *code = tk_frame_code(frame);
+            for (int i = 0; code != NULL && i < code->co_nlocalsplus; i++) {
+                if (frame->localsplus[i] != NULL) {
+                    visit(frame->localsplus[i], self);
+                    visit_pending(self);
+                }
+            }
+        }
+    }
+}
+
+int64_t tk_live_types(uint16_t thread) {
+    PyInterpreterState *interpreter = PyInterpreterState_Get();
+    pass *self = calloc(1, sizeof *self);
+    if (self == NULL) {
+        return -1;
+    }
+    self->mask = (1 << 16) - 1;
+    self->seen = calloc(self->mask + 1, sizeof *self->seen);
+    self->thread = thread;
+    if (self->seen != NULL) {
+        for (int i = 0; i < NUM_GENERATIONS; i++) {
+            walk_generation(self, &interpreter->gc.generations[i].head);
+        }
+        walk_generation(self, &interpreter->gc.permanent_generation.head);
+        walk_frames(self, interpreter);
+        write_out(self);
+    }
+    int64_t written = self->seen == NULL || self->failed ? -1 : self->written;
+    free(self->seen);
+    free(self->pending);
+    free(self);
+    return written;
+}

@@ -1,0 +1,226 @@
+/* The extension module tracekit._native._engine: the native engine's C half. record/native.py drives it inside the
+   program under observation. */
+#include "compat.h"
+#include "hooks.h"
+#include "live.h"
+#include "ring.h"
+#include "stack.h"
+#include "text.h"
+#include "threads.h"
+#include "types.h"
+
+#include <internal/pycore_interp.h> /* counts and thresholds of the collector, without making objects */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+enum { STATE_ATTACHED = 1, STATE_ENDED = 2, MOST_MARK_BYTES = 4000 };
+
+static uint64_t started_ns;
+static uint64_t collection_entered_ns;
+
+static uint64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static PyObject *attach(PyObject *module, PyObject *path) {
+    const char *name = PyUnicode_AsUTF8(path);
+    if (name == NULL) {
+        return NULL;
+    }
+    int failure = tk_ring_open(name);
+    if (failure != 0) {
+        errno = failure;
+        return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+    }
+    tk_ring_set_state(STATE_ATTACHED);
+    Py_RETURN_NONE;
+}
+
+static PyObject *define(PyObject *module, PyObject *arguments) {
+    int what;
+    unsigned long long number;
+    Py_buffer payload;
+    if (!PyArg_ParseTuple(arguments, "iKy*", &what, &number, &payload)) {
+        return NULL;
+    }
+    bool fits = payload.len <= (Py_ssize_t)TK_MAX_PAYLOAD;
+    if (fits) {
+        tk_ring_define((uint8_t)what, tk_thread(true), number, payload.buf, (size_t)payload.len, NULL, 0, true);
+    } else {
+        PyErr_SetString(PyExc_ValueError, "definition too long");
+    }
+    PyBuffer_Release(&payload);
+    return fits ? Py_NewRef(Py_None) : NULL;
+}
+
+static void put_mark(uint64_t time_ns, const char *name, size_t bytes, bool own) {
+    char head[5] = {own};
+    uint32_t length = (uint32_t)bytes;
+    memcpy(head + 1, &length, 4);
+    tk_ring_define(TK_DEF_MARK, tk_thread(true), time_ns, head, sizeof head, name, bytes, true);
+}
+
+/* A fork's child shares the ring's memory with its parent and must not touch it. This runs before anything of
+   Python's does in the child. */
+static void in_child(void) {
+    tk_ring_let_go();
+    tk_hooks_abandon();
+}
+
+static PyObject *prepare(PyObject *module, PyObject *active) {
+    static bool guarded;
+    if (!guarded && pthread_atfork(NULL, NULL, in_child) != 0) {
+        return PyErr_NoMemory();
+    }
+    guarded = true;
+    if (tk_stack_begin() != 0 || tk_types_begin() != 0) {
+        return PyErr_NoMemory();
+    }
+    tk_threads_begin(PyDict_CheckExact(active) ? active : NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *know_type(PyObject *module, PyObject *type) {
+    if (PyType_Check(type)) {
+        tk_types_know((PyTypeObject *)type);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *start(PyObject *module, PyObject *time_zero) {
+    started_ns = PyLong_AsUnsignedLongLong(time_zero);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    tk_thread(true);
+    tk_threads_name_all();
+    put_mark(0, "start", 5, true);
+    if (tk_hooks_install() != 0) {
+        return PyErr_NoMemory();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *stop(PyObject *module, PyObject *nothing) {
+    tk_hooks_remove();
+    tk_threads_name_all();
+    put_mark(monotonic_ns() - started_ns, "end", 3, true);
+    tk_ring_set_state(STATE_ENDED);
+    tk_ring_let_go();
+    Py_RETURN_NONE;
+}
+
+/* In a fork's child, as soon as Python runs there; in_child() went before. */
+static PyObject *disown(PyObject *module, PyObject *nothing) {
+    tk_hooks_remove();
+    tk_ring_disown();
+    Py_RETURN_NONE;
+}
+
+static PyObject *outcome(PyObject *module, PyObject *nothing) {
+    return PyLong_FromUnsignedLongLong(tk_ring_word(TK_WORD_OUTCOME));
+}
+
+static PyObject *release(PyObject *module, PyObject *nothing) {
+    tk_ring_unmap();
+    Py_RETURN_NONE;
+}
+
+static PyObject *mark(PyObject *module, PyObject *name) {
+    static char buffer[4 + TK_MAX_TEXT];
+    size_t bytes = PyUnicode_Check(name) ? tk_put_text(buffer, name) - 4 : 0;
+    bytes = bytes < MOST_MARK_BYTES ? bytes : MOST_MARK_BYTES;
+    tk_threads_name_all();
+    put_mark(monotonic_ns() - started_ns, buffer + 4, bytes, false);
+    Py_RETURN_NONE;
+}
+
+static PyObject *live_types(PyObject *module, PyObject *nothing) {
+    tk_hooks_quiet();
+    int64_t written = tk_live_types(tk_thread(true));
+    tk_hooks_loud();
+    return PyLong_FromLongLong(written);
+}
+
+static PyObject *alive(PyObject *module, PyObject *nothing) { return PyBool_FromLong(tk_hooks_alive()); }
+
+static PyObject *hook_again(PyObject *module, PyObject *nothing) {
+    tk_hooks_remove();
+    return tk_hooks_install() == 0 ? Py_NewRef(Py_None) : PyErr_NoMemory();
+}
+
+static PyObject *recording(PyObject *module, PyObject *nothing) { return PyBool_FromLong(tk_ring_is_open()); }
+
+static void collection_starts(PyObject *info, uint64_t now, long generation) {
+    struct gc_generation *generations = PyInterpreterState_Get()->gc.generations;
+    uint32_t payload[7] = {(uint32_t)generation};
+    for (int i = 0; i < 3; i++) {
+        payload[1 + i] = (uint32_t)generations[i].count;
+        payload[4 + i] = (uint32_t)generations[i].threshold;
+    }
+    tk_ring_define(TK_DEF_GC_START, tk_thread(true), now - started_ns, payload, sizeof payload, NULL, 0, true);
+    tk_collection_starts();
+    collection_entered_ns = monotonic_ns();
+}
+
+static long field(PyObject *info, const char *name) {
+    PyObject *value = PyDict_GetItemString(info, name);
+    return value != NULL && PyLong_Check(value) ? PyLong_AsLong(value) : 0;
+}
+
+/* What gc.callbacks calls. A C function: it leaves no frame of ours in the program's stack. */
+static PyObject *collection(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    if (count != 2 || !PyUnicode_Check(arguments[0]) || !PyDict_Check(arguments[1]) || !tk_ring_is_open()) {
+        Py_RETURN_NONE;
+    }
+    uint64_t now = monotonic_ns();
+    tk_hooks_quiet();
+    if (PyUnicode_CompareWithASCIIString(arguments[0], "start") == 0) {
+        collection_starts(arguments[1], now, field(arguments[1], "generation"));
+    } else {
+        tk_collection_stops();
+        uint64_t payload[3] = {now - collection_entered_ns, (uint64_t)field(arguments[1], "collected"),
+                               (uint64_t)field(arguments[1], "uncollectable")};
+        tk_ring_define(TK_DEF_GC_STOP, tk_thread(true), now - started_ns, payload, sizeof payload, NULL, 0, true);
+    }
+    tk_hooks_loud();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"attach", attach, METH_O, "attach(path): map the ring."},
+    {"define", define, METH_VARARGS, "define(what, number, payload): write a definition."},
+    {"prepare", prepare, METH_O, "prepare(threading._active): new numbers for threads, codes, stacks and types."},
+    {"know_type", know_type, METH_O, "know_type(type): it exists, so its address may be taken for a type."},
+    {"start", start, METH_O, "start(time_zero_ns): write the mark start and hook the allocators."},
+    {"stop", stop, METH_NOARGS, "Unhook and write the mark end."},
+    {"disown", disown, METH_NOARGS, "In a fork's child: let go of all that is the parent's."},
+    {"outcome", outcome, METH_NOARGS, "What the collector said last of the log, 0 when nothing."},
+    {"release", release, METH_NOARGS, "After stop(): give the ring's memory back."},
+    {"mark", mark, METH_O, "mark(name): write a mark."},
+    {"live_types", live_types, METH_NOARGS, "Write the types of live objects; returns how many, -1 without memory."},
+    {"alive", alive, METH_NOARGS, "Whether every allocator still leads to the hooks."},
+    {"hook_again", hook_again, METH_NOARGS, "Put new hooks on top."},
+    {"recording", recording, METH_NOARGS, "Whether somebody reads what is written."},
+    {"collection", (PyCFunction)(void (*)(void))collection, METH_FASTCALL, "For gc.callbacks."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "tracekit._native._engine", "The native engine's C half.", -1, methods,
+    NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__engine(void) {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "the native engine does not work in a sub-interpreter");
+        return NULL;
+    }
+    return PyModule_Create(&definition);
+}

@@ -1,0 +1,88 @@
+/* The target's end of the ring; layout in tracekit/record/slots.py, which this file must agree with.
+
+   Owned by hooks.c and stack.c; one ring a process. Every slot is written under the ring's spin lock, which is
+   never held while Python or an allocator runs. The ring is a shared file mapping that the kernel owns. */
+#ifndef TRACEKIT_RING_H
+#define TRACEKIT_RING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stddef.h>
+
+enum {
+    TK_HEADER_BYTES = 4096,
+    TK_WORD_CAPACITY = 1,
+    TK_WORD_CLOSED = 2,
+    TK_WORD_STATE = 3,
+    TK_WORD_COLLECTOR_PID = 4,
+    TK_WORD_TARGET_PID = 5,
+    TK_WORD_WRITTEN = 8,
+    TK_WORD_DRAINED = 16,
+    TK_WORD_OUTCOME = 24,
+};
+
+enum { TK_ALLOC = 1, TK_FREE = 2, TK_WIDE = 3, TK_REPEAT = 4, TK_TIME = 5, TK_DEFINE = 6, TK_UNFREE = 7, TK_ARENA = 8,
+       TK_TYPED = 9 };
+
+enum {
+    TK_DEF_HELLO = 1,
+    TK_DEF_THREAD = 2,
+    TK_DEF_CODE = 3,
+    TK_DEF_MARK = 6,
+    TK_DEF_GC_START = 7,
+    TK_DEF_GC_STOP = 8,
+    TK_DEF_NOTICE = 9,
+    TK_DEF_CODE_NODE = 11,
+    TK_DEF_TYPE = 13,
+    TK_DEF_NATIVE_THREAD = 14,
+};
+
+enum { TK_CAUSE_REFCOUNT = 0, TK_CAUSE_GC = 1, TK_CAUSE_REALLOC = 2 };
+
+/* In the flags of an allocation: it replaces the block of the thread's last free with cause realloc. */
+#define TK_REALLOCATED 0x80
+#define TK_MAX_PAYLOAD (1u << 20)
+#define TK_MAX_TEXT 60000u
+
+#define TK_SIZE_BITS 20
+#define TK_SIZE_WIDE ((1u << TK_SIZE_BITS) - 1)
+
+/* kind u8 | flags u8 | thread u16 | node u32, little-endian, and the word. Put together in registers: a slot written
+   field by field and read as a whole would wait for the processor's store buffer, which costs as much as the rest. */
+typedef struct {
+    uint64_t head;
+    uint64_t word;
+} tk_slot;
+
+_Static_assert(sizeof(tk_slot) == 16, "a slot has 16 bytes");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "slots are little-endian");
+
+static inline tk_slot tk_slot_of(uint8_t kind, uint8_t flags, uint16_t thread, uint32_t node, uint64_t word) {
+    return (tk_slot){kind | (uint64_t)flags << 8 | (uint64_t)thread << 16 | (uint64_t)node << 32, word};
+}
+
+/* Map the ring at a path. Returns 0, or an errno value (EBUSY when one is open). */
+int tk_ring_open(const char *path);
+/* Stop writing; called in a fork's child and when the collector is gone. */
+void tk_ring_let_go(void);
+bool tk_ring_is_open(void);
+void tk_ring_set_state(uint64_t state);
+/* A word of the ring's first page, also after letting go; 0 when none is mapped. */
+uint64_t tk_ring_word(unsigned number);
+/* Give the memory of a ring that was let go back. Needs the GIL. */
+void tk_ring_unmap(void);
+/* In a fork's child, before there is another thread: the parent's ring, and a lock that a thread had which is not
+   here, are no longer ours. */
+void tk_ring_disown(void);
+
+/* Append a slot; `holder`: the caller holds the GIL. Waits while the ring is full; drops it only when nobody reads any
+   more. */
+void tk_ring_put(tk_slot slot, bool holder);
+/* Append two that belong together. */
+void tk_ring_put_two(tk_slot first, tk_slot second, bool holder);
+/* Append a definition: a header and two pieces of payload. */
+void tk_ring_define(uint8_t what, uint16_t thread, uint64_t number, const void *first, size_t first_bytes,
+                    const void *second, size_t second_bytes, bool holder);
+
+#endif

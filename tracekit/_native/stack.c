@@ -1,0 +1,456 @@
+/* Walks interpreter frames and numbers call paths; called by hooks.c for every allocation.
+
+   A shadow array a thread holds the frames of the last walk, outermost first: frame address, instruction
+   pointer, node. At the next walk the newest frame that is still in the array is found through a small hash
+   table, and all older ones are verified against the array by value: `shadow[i].frame->previous` must be
+   `shadow[i - 1].frame` and the instruction pointers must be the same. The loads do not depend on each other,
+   and nothing is followed before it was verified. Less than the whole chain is not enough: the same frame
+   address with the same instruction can come back under another caller.
+
+   Memory is libc's own (never Python's, which is hooked). */
+#include "stack.h"
+#include "interest.h"
+#include "ring.h"
+#include "text.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RECENT = 1024, FRAME_HASH = 1024, BUCKET = 4, FEWEST_BUCKETS = 1 << 8, MOST_BUCKETS = 1 << 13 };
+
+typedef struct {
+    tk_frame *frame;
+    void *ip;
+    uint32_t node;
+} shadow_frame;
+
+typedef struct {
+    shadow_frame *frames;
+    uint32_t count;
+    uint32_t room;
+    uint64_t epoch;
+    uint32_t place[FRAME_HASH]; /* index of a frame by its address; verified when used */
+} shadow;
+
+typedef struct {
+    uint32_t parent;
+    uint32_t code;
+    uint32_t offset;
+    uint32_t node; /* 0: free */
+} node_entry;
+
+typedef struct {
+    const void *address; /* NULL: free; GONE: was deleted */
+    uint32_t number;
+} code_entry;
+
+#define GONE ((const void *)1)
+
+typedef struct {
+    const void *ip; /* NULL: free */
+    uint32_t parent;
+    uint32_t node;
+} recent_entry;
+
+static recent_entry recent[RECENT];
+static node_entry *nodes;
+static uint64_t buckets_mask, overflows;
+static uint32_t last_node;
+static code_entry *codes;
+static uint64_t codes_mask, codes_used;
+static uint32_t next_code = 1;
+static uint64_t epoch = 1; /* raised when a code object goes: instruction pointers may mean something else */
+static pthread_key_t at_thread_end;
+static __thread shadow *mine __attribute__((tls_model("initial-exec")));
+
+/* Runs when a thread ends; it walks no more after that, because it has no frames left. */
+static void forget_thread(void *own) {
+    shadow *all = own;
+    if (all != NULL) {
+        free(all->frames);
+        free(all);
+        mine = NULL;
+    }
+}
+
+static shadow *begin_thread(void) {
+    shadow *all = calloc(1, sizeof *all);
+    if (all != NULL && pthread_setspecific(at_thread_end, all) != 0) {
+        free(all);
+        all = NULL;
+    }
+    return mine = all;
+}
+
+void tk_stack_end(void) {
+    free(nodes);
+    free(codes);
+    nodes = NULL;
+    codes = NULL;
+}
+
+int tk_stack_begin(void) {
+    static bool has_key;
+    if (!has_key && pthread_key_create(&at_thread_end, forget_thread) != 0) {
+        return -1;
+    }
+    has_key = true;
+    tk_stack_end();
+    buckets_mask = FEWEST_BUCKETS - 1;
+    codes_mask = (1u << 9) - 1;
+    nodes = aligned_alloc(64, FEWEST_BUCKETS * BUCKET * sizeof *nodes);
+    codes = calloc(codes_mask + 1, sizeof *codes);
+    codes_used = overflows = last_node = 0;
+    memset(recent, 0, sizeof recent);
+    next_code = 1;
+    epoch++;
+    if (nodes == NULL || codes == NULL) {
+        tk_stack_end();
+        return -1;
+    }
+    memset(nodes, 0, FEWEST_BUCKETS * BUCKET * sizeof *nodes);
+    return 0;
+}
+
+static uint64_t mix(uint64_t value) {
+    value ^= value >> 33;
+    value *= 0xff51afd7ed558ccdull;
+    value ^= value >> 33;
+    return value;
+}
+
+/* -- codes ------------------------------------------------------------------------------------------- */
+
+static code_entry *code_place(const void *address) {
+    code_entry *grave = NULL;
+    for (uint64_t at = mix((uintptr_t)address) & codes_mask;; at = (at + 1) & codes_mask) {
+        if (codes[at].address == address) {
+            return &codes[at];
+        }
+        if (codes[at].address == GONE && grave == NULL) {
+            grave = &codes[at];
+        }
+        if (codes[at].address == NULL) {
+            return grave != NULL ? grave : &codes[at];
+        }
+    }
+}
+
+static bool grow_codes(void) {
+    code_entry *old = codes;
+    uint64_t old_mask = codes_mask;
+    code_entry *larger = calloc(2 * (codes_mask + 1), sizeof *larger);
+    if (larger == NULL) {
+        return false;
+    }
+    codes = larger;
+    codes_mask = 2 * codes_mask + 1;
+    codes_used = 0;
+    for (uint64_t at = 0; at <= old_mask; at++) {
+        if (old[at].address != NULL && old[at].address != GONE) {
+            *code_place(old[at].address) = old[at];
+            codes_used++;
+        }
+    }
+    free(old);
+    return true;
+}
+
+void tk_stack_forget_code(const void *address) {
+    if (codes == NULL) {
+        return;
+    }
+    code_entry *entry = code_place(address);
+    if (entry->address == address) {
+        entry->address = GONE;
+        /* What is walked next may not be compared with instructions of a code that is gone. */
+        epoch++;
+        memset(recent, 0, sizeof recent);
+    }
+}
+
+static void define_code(uint32_t number, PyCodeObject *code) {
+    static char buffer[2 * (TK_MAX_TEXT + 4) + 8]; /* with the GIL there is one user */
+    int32_t first_line = code->co_firstlineno;
+    uint32_t words = (uint32_t)(code->co_nlocalsplus + code->co_stacksize);
+    memcpy(buffer, &first_line, 4);
+    memcpy(buffer + 4, &words, 4);
+    size_t at = 8;
+    at += tk_put_text(buffer + at, code->co_filename);
+    at += tk_put_text(buffer + at, code->co_qualname);
+    const char *table = PyBytes_AS_STRING(code->co_linetable);
+    size_t table_bytes = (size_t)PyBytes_GET_SIZE(code->co_linetable);
+    if (at + table_bytes > TK_MAX_PAYLOAD) {
+        table_bytes = 0;
+    }
+    tk_ring_define(TK_DEF_CODE, 0, number, buffer, at, table, table_bytes, true);
+}
+
+static uint32_t code_number(PyCodeObject *code) {
+    code_entry *entry = code_place(code);
+    if (entry->address == code) {
+        return entry->number;
+    }
+    if (4 * (codes_used + 1) > 3 * (codes_mask + 1)) {
+        if (!grow_codes()) {
+            return 0;
+        }
+        entry = code_place(code);
+    }
+    if (entry->address == NULL) {
+        codes_used++;
+    }
+    entry->address = code;
+    entry->number = next_code++;
+    tk_interest_in(code);
+    define_code(entry->number, code);
+    return entry->number;
+}
+
+/* -- nodes ------------------------------------------------------------------------------------------- */
+
+/* The nodes are a cache with a bound, not a table of all there are: a program that walks trees has a million call
+   paths, and its memory is not ours to fill. A path that was forgotten gets another number when it comes again, and
+   the collector finds out that it is the same. A bucket is one line of the processor's cache. */
+static node_entry *bucket_of(uint32_t parent, uint32_t code, uint32_t offset) {
+    uint64_t hash = mix(((uint64_t)parent << 32 | code) * 0x9E3779B97F4A7C15ull + offset);
+    return &nodes[(hash & buckets_mask) * BUCKET];
+}
+
+/* A larger cache, without what the smaller one held beyond a bucket's size. */
+static void grow_nodes(void) {
+    node_entry *old = nodes;
+    uint64_t old_count = (buckets_mask + 1) * BUCKET;
+    node_entry *larger = aligned_alloc(64, 2 * old_count * sizeof *larger);
+    if (larger == NULL) {
+        return;
+    }
+    memset(larger, 0, 2 * old_count * sizeof *larger);
+    nodes = larger;
+    buckets_mask = 2 * buckets_mask + 1;
+    for (uint64_t at = 0; at < old_count; at++) {
+        if (old[at].node != 0) {
+            node_entry *bucket = bucket_of(old[at].parent, old[at].code, old[at].offset);
+            for (int i = 0; i < BUCKET; i++) {
+                if (bucket[i].node == 0) {
+                    bucket[i] = old[at];
+                    break;
+                }
+            }
+        }
+    }
+    free(old);
+}
+
+/* Put a new node at the front of its bucket; the last one falls out. */
+static uint32_t define_node(uint32_t parent, uint32_t code, uint32_t offset) {
+    if (last_node >= INT32_MAX) {
+        return parent;
+    }
+    node_entry *bucket = bucket_of(parent, code, offset);
+    if (bucket[BUCKET - 1].node != 0 && buckets_mask + 1 < MOST_BUCKETS && ++overflows * 4 > buckets_mask) {
+        grow_nodes();
+        overflows = 0;
+        bucket = bucket_of(parent, code, offset);
+    }
+    memmove(&bucket[1], &bucket[0], (BUCKET - 1) * sizeof *bucket);
+    bucket[0] = (node_entry){parent, code, offset, ++last_node};
+    tk_ring_define(TK_DEF_CODE_NODE, 0, last_node, &bucket[0], sizeof *bucket, NULL, 0, true);
+    return last_node;
+}
+
+static uint32_t intern_slowly(uint32_t parent, tk_frame *frame) {
+    PyCodeObject *code = tk_frame_code(frame);
+    if (code == NULL) {
+        return parent;
+    }
+    uint32_t number = code_number(code);
+    uint32_t offset = (uint32_t)((char *)tk_frame_ip(frame) - (char *)_PyCode_CODE(code));
+    node_entry *bucket = bucket_of(parent, number, offset);
+    for (int i = 0; i < BUCKET; i++) {
+        if (bucket[i].parent == parent && bucket[i].code == number && bucket[i].offset == offset &&
+            bucket[i].node != 0) {
+            return bucket[i].node;
+        }
+    }
+    return define_node(parent, number, offset);
+}
+
+/* The same by instruction address, which says code and offset at once as long as no code object goes. */
+static inline uint32_t intern(uint32_t parent, tk_frame *frame) {
+    const void *ip = tk_frame_ip(frame);
+    recent_entry *entry = &recent[((uintptr_t)ip >> 1 ^ parent * 0x9E3779B9u) & (RECENT - 1)];
+    if (entry->ip != ip || entry->parent != parent) {
+        uint32_t node = intern_slowly(parent, frame);
+        *entry = (recent_entry){ip, parent, node};
+    }
+    return entry->node;
+}
+
+/* -- walking ----------------------------------------------------------------------------------------- */
+
+static uint32_t hash_frame(const tk_frame *frame) {
+    uintptr_t value = (uintptr_t)frame;
+    return (uint32_t)((value >> 4 ^ value >> 14) & (FRAME_HASH - 1));
+}
+
+static bool make_room(shadow *all, uint32_t count) {
+    if (count <= all->room) {
+        return true;
+    }
+    uint32_t room = count + count / 2 + 64;
+    shadow_frame *larger = realloc(all->frames, room * sizeof *larger);
+    if (larger == NULL) {
+        return false;
+    }
+    all->frames = larger;
+    all->room = room;
+    return true;
+}
+
+/* Index of a frame in the shadow array, or -1. */
+static int64_t find(const shadow *all, const tk_frame *frame) {
+    uint32_t index = all->place[hash_frame(frame)];
+    return index < all->count && all->frames[index].frame == frame ? (int64_t)index : -1;
+}
+
+/* Lowest index whose instruction pointer changed (top + 1 for none), or -1 when the chain is another one. */
+static int64_t verify(const shadow *all, int64_t top) {
+    const shadow_frame *frames = all->frames;
+    int64_t changed = top + 1;
+    for (int64_t i = top; i > 0; i--) {
+        tk_frame *frame = frames[i].frame;
+        if (frame->previous != frames[i - 1].frame) {
+            return -1;
+        }
+        if (tk_frame_ip(frame) != frames[i].ip) {
+            changed = i;
+        }
+    }
+    if (frames[0].frame->previous != NULL) {
+        return -1;
+    }
+    return tk_frame_ip(frames[0].frame) != frames[0].ip ? 0 : changed;
+}
+
+/* Number of frames above the newest one that is in the array (all, when none is); its index, or -1. */
+static uint32_t count_new(const shadow *all, tk_frame *top, int64_t *base) {
+    uint32_t fresh = 0;
+    for (tk_frame *frame = top; frame != NULL; frame = frame->previous, fresh++) {
+        *base = find(all, frame);
+        if (*base >= 0) {
+            return fresh;
+        }
+    }
+    *base = -1;
+    return fresh;
+}
+
+static uint32_t count_all(tk_frame *top) {
+    uint32_t count = 0;
+    for (tk_frame *frame = top; frame != NULL; frame = frame->previous) {
+        count++;
+    }
+    return count;
+}
+
+static uint32_t walk(shadow *all, tk_frame *top) {
+    int64_t base;
+    uint32_t fresh = count_new(all, top, &base);
+    int64_t changed = base >= 0 ? verify(all, base) : -1;
+    if (changed < 0) {
+        base = -1;
+        fresh = count_all(top);
+        changed = 0;
+    }
+    uint32_t count = (uint32_t)(base + 1) + fresh;
+    if (changed == (int64_t)count) {
+        all->count = count; /* nothing new: frames may only have been left */
+        return all->frames[count - 1].node;
+    }
+    if (!make_room(all, count)) {
+        all->count = 0;
+        return 0;
+    }
+    tk_frame *frame = top;
+    for (uint32_t i = count; i > (uint32_t)(base + 1); i--, frame = frame->previous) {
+        all->frames[i - 1].frame = frame;
+        all->place[hash_frame(frame)] = i - 1;
+    }
+    uint32_t node = changed > 0 ? all->frames[changed - 1].node : 0;
+    for (uint32_t i = (uint32_t)changed; i < count; i++) {
+        tk_frame *current = all->frames[i].frame;
+        node = intern(node, current);
+        all->frames[i].ip = tk_frame_ip(current);
+        all->frames[i].node = node;
+    }
+    all->count = count;
+    return node;
+}
+
+/* A running frame has the stacktop -1, and "<= 0" is all that CPython asks of it (pycore_frame.h,
+   _PyFrame_GetStackPointer). The interpreter writes it anew whenever the frame is entered, left, suspended, resumed or
+   calls another Python function by itself. So a frame that still has our own negative number is the very activation
+   that was walked when it got it, and none of its callers can have moved since: no need to look at them. */
+enum { RUNNING = -1, WALKED = -20776 };
+
+static bool is_walked(const shadow *all, const tk_frame *top, int64_t *index) {
+    if (top->stacktop != WALKED) {
+        return false;
+    }
+    *index = find(all, top);
+    return *index >= 0;
+}
+
+static uint32_t walk_top(shadow *all, tk_frame *top, int64_t index) {
+    shadow_frame *own = &all->frames[index];
+    all->count = (uint32_t)index + 1;
+    if (own->ip != tk_frame_ip(top)) {
+        own->ip = tk_frame_ip(top);
+        own->node = intern(index > 0 ? own[-1].node : 0, top);
+    }
+    return own->node;
+}
+
+#ifdef TK_CHECK_STACKS
+/* For the tests: what the short way says must be what the long way finds. */
+static void check(const shadow *all, const tk_frame *top) {
+    int64_t i = all->count;
+    for (const tk_frame *frame = top; frame != NULL; frame = frame->previous) {
+        if (--i < 0 || all->frames[i].frame != frame || all->frames[i].ip != tk_frame_ip((tk_frame *)frame)) {
+            abort();
+        }
+    }
+    if (i != 0) {
+        abort();
+    }
+}
+#else
+#define check(all, top) ((void)0)
+#endif
+
+uint32_t tk_stack_node(PyThreadState *state) {
+    tk_frame *top = tk_top(state);
+    shadow *all = mine;
+    if (top == NULL || nodes == NULL || (all == NULL && (all = begin_thread()) == NULL)) {
+        return 0;
+    }
+    if (all->epoch != epoch) {
+        all->epoch = epoch;
+        all->count = 0;
+    }
+    int64_t index;
+    uint32_t node;
+    if (is_walked(all, top, &index)) {
+        node = walk_top(all, top, index);
+    } else {
+        node = walk(all, top);
+        if (top->stacktop == RUNNING && all->count > 0) {
+            top->stacktop = WALKED;
+        }
+    }
+    check(all, top);
+    return node;
+}

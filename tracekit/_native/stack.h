@@ -1,0 +1,20 @@
+/* Call paths as numbers: interned nodes of (parent, code, instruction). */
+#ifndef TRACEKIT_STACK_H
+#define TRACEKIT_STACK_H
+
+#include "compat.h"
+
+#include <stdint.h>
+
+/* Everything below needs the GIL. */
+
+int tk_stack_begin(void);
+void tk_stack_end(void);
+
+/* Node of the calling thread's current call path, 0 for none. Defines new nodes and codes in the ring. */
+uint32_t tk_stack_node(PyThreadState *state);
+
+/* A block at this address is given back: if a code object was there, its number is not used again. */
+void tk_stack_forget_code(const void *address);
+
+#endif

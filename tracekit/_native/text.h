@@ -1,0 +1,15 @@
+/* Texts in definitions. Used by stack.c, types.c, names.c. */
+#ifndef TRACEKIT_TEXT_H
+#define TRACEKIT_TEXT_H
+
+#include "compat.h"
+#include "ring.h"
+
+/* A text as UTF-8 behind its length, as slots.py's pack_texts() has it: at most 4 + TK_MAX_TEXT bytes, surrogates
+   passed through. Makes no object (PyUnicode_AsUTF8 would keep one in the text). Returns the bytes written. */
+size_t tk_put_text(char *to, PyObject *text);
+
+/* The same for a C string. */
+size_t tk_put_bytes(char *to, const char *text, size_t bytes);
+
+#endif

@@ -1,0 +1,114 @@
+/* Threads have numbers at once and names when they can be had. Called by hooks.c and module.c.
+
+   A thread allocates before the threading module has entered it in threading._active, and it may end before the
+   next mark. So its name is looked for after some of its allocations, seldom enough to cost nothing. */
+#include "threads.h"
+#include "ring.h"
+#include "text.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { MOST_THREADS = 65534, FIRST_LOOK = 48, LAST_LOOK = 1 << 20 };
+
+static uint64_t identities[MOST_THREADS + 1];
+static bool named[MOST_THREADS + 1];
+static atomic_uint next_thread = 1;
+static PyObject *threads_active;
+
+_Atomic(uint32_t) tk_recording_number; /* 0 before the first */
+__thread uint16_t tk_my_number;
+__thread uint32_t tk_my_recording;
+
+__thread uint32_t tk_looks, tk_next_look;
+
+uint16_t tk_thread_becomes_known(uint32_t recording, bool holder) {
+    unsigned number = atomic_fetch_add(&next_thread, 1);
+    tk_my_number = (uint16_t)(number < MOST_THREADS ? number : MOST_THREADS);
+    tk_my_recording = recording;
+    tk_looks = 0;
+    tk_next_look = FIRST_LOOK;
+    identities[tk_my_number] = (uint64_t)pthread_self();
+    named[tk_my_number] = false;
+    if (number <= MOST_THREADS) {
+        tk_ring_define(TK_DEF_NATIVE_THREAD, tk_my_number, tk_my_number, NULL, 0, NULL, 0, holder);
+    }
+    return tk_my_number;
+}
+
+void tk_threads_begin(PyObject *active) {
+    atomic_store(&next_thread, 1);
+    atomic_fetch_add(&tk_recording_number, 1);
+    Py_XINCREF(active);
+    Py_XSETREF(threads_active, active);
+}
+
+static PyObject *name_of(PyObject *thread) {
+    static PyObject *key;
+    if (key == NULL) {
+        key = PyUnicode_InternFromString("_name");
+    }
+    PyTypeObject *type = Py_TYPE(thread);
+    /* An attribute of the instance, found without running anything of the program's. */
+    if (key == NULL || type->tp_getattro != PyObject_GenericGetAttr || _PyType_Lookup(type, key) != NULL) {
+        return NULL;
+    }
+    PyObject *name = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject_GetOptionalAttr(thread, key, &name);
+#else
+    _PyObject_LookupAttr(thread, key, &name);
+#endif
+    return name;
+}
+
+static void define_name(uint16_t number, PyObject *thread) {
+    static char buffer[4 + TK_MAX_TEXT];
+    PyObject *name = name_of(thread);
+    if (name != NULL && PyUnicode_Check(name)) {
+        named[number] = true;
+        tk_ring_define(TK_DEF_THREAD, number, number, buffer, tk_put_text(buffer, name), NULL, 0, true);
+    }
+    Py_XDECREF(name);
+}
+
+/* The newest thread of an identity: the system gives identities of ended threads out again. */
+static uint16_t newest(uint64_t identity) {
+    uint32_t count = atomic_load(&next_thread);
+    for (uint32_t i = count < MOST_THREADS ? count : MOST_THREADS; i-- > 1;) {
+        if (identities[i] == identity) {
+            return (uint16_t)i;
+        }
+    }
+    return 0;
+}
+
+void tk_threads_name_all(void) {
+    PyObject *identity, *thread;
+    Py_ssize_t at = 0;
+    while (threads_active != NULL && PyDict_Next(threads_active, &at, &identity, &thread)) {
+        if (PyLong_CheckExact(identity)) {
+            uint16_t number = newest(PyLong_AsUnsignedLongMask(identity));
+            if (number != 0 && !named[number]) {
+                define_name(number, thread);
+            }
+        }
+    }
+}
+
+void tk_threads_look_now(uint16_t number) {
+    if (named[number]) {
+        return;
+    }
+    tk_next_look = tk_next_look < LAST_LOOK ? 4 * tk_next_look : 0;
+    PyObject *identity, *thread;
+    Py_ssize_t at = 0;
+    while (threads_active != NULL && PyDict_Next(threads_active, &at, &identity, &thread)) {
+        if (PyLong_CheckExact(identity) && PyLong_AsUnsignedLongMask(identity) == (uint64_t)pthread_self()) {
+            define_name(number, thread);
+            return;
+        }
+    }
+}
