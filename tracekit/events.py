@@ -17,7 +17,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-LOG_FORMAT_VERSION = 1
+LOG_FORMAT_VERSION = 2
 """The version that is written. Versions 1 to this one are read."""
 
 NO_STACK = 0
@@ -197,7 +197,10 @@ class Header(Struct, frozen=True, tag="header"):
 
 
 class Thread(Struct, frozen=True, array_like=True):
-    """A thread of the program. Number 0 is reserved for "not known"."""
+    """A thread of the program. Number 0 is reserved for "not known".
+
+    A thread may be defined again when its name becomes known; the last name counts.
+    """
 
     thread_id: Id
     name: Text
@@ -231,6 +234,27 @@ class TypeDefinition(Struct, frozen=True, array_like=True):
     gc_tracked: bool
 
 
+class Column(Struct, frozen=True, array_like=True):
+    """One column of numbers, ``width`` bytes a value; ``coding`` is const, plain, delta or runs.
+
+    docs/log-format.md draws the codings.
+    """
+
+    coding: str
+    width: Annotated[int, Meta(ge=0, le=8)]
+    data: bytes
+
+
+class PackedStacks(Struct, frozen=True):
+    """``count`` stacks as columns; ``above`` is stack_id - parent_id."""
+
+    count: Annotated[int, Meta(ge=1, le=MAX_DEFINITIONS)]
+    stack_id: Column
+    above: Column
+    code_id: Column
+    line: Column
+
+
 class Definitions(Struct, frozen=True, tag="definitions", omit_defaults=True):
     """Numbers that later records refer to. A number is defined once, before its first use."""
 
@@ -240,17 +264,8 @@ class Definitions(Struct, frozen=True, tag="definitions", omit_defaults=True):
     types: Annotated[list[TypeDefinition], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(
         default_factory=list
     )
-
-
-class Column(Struct, frozen=True, array_like=True):
-    """One column of a batch, ``width`` bytes a value; ``coding`` is const, plain or delta.
-
-    docs/log-format.md draws the codings.
-    """
-
-    coding: str
-    width: Annotated[int, Meta(ge=0, le=8)]
-    data: bytes
+    packed_stacks: PackedStacks | None = None
+    """Stacks behind those in ``stacks``, in the file only: a reader hands them over in ``stacks``."""
 
 
 class EventBatch(Struct, frozen=True, tag="events"):
@@ -261,6 +276,19 @@ class EventBatch(Struct, frozen=True, tag="events"):
     first_time_ns: UInt
     last_time_ns: UInt
     columns: dict[str, Column]
+
+
+class LiveTypes(Struct, frozen=True, tag="live-types"):
+    """Types of ``count`` blocks that are alive just before event ``seq`` (a mark), by their allocations.
+
+    The type of a block is not known when it is allocated. Where a block died, its free says what it was; this
+    record says it of blocks that live on. It stands behind the batch that holds their allocations.
+    """
+
+    seq: UInt
+    count: UInt
+    alloc_seq: Column
+    type_id: Column
 
 
 class CollectionStart(Struct, frozen=True, tag="gc-start"):
@@ -362,6 +390,7 @@ LogRecord = (
     Header
     | Definitions
     | EventBatch
+    | LiveTypes
     | CollectionStart
     | CollectionStop
     | Mark

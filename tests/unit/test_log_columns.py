@@ -7,7 +7,7 @@ import pytest
 from traces import TraceBuilder
 
 from tracekit.events import Column, EventKind
-from tracekit.log.columns import NOTHING, empty_columns, encode_batch, encode_column
+from tracekit.log.columns import NOTHING, empty_columns, encode_column, encode_plainly
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_column_holds_only_the_rows_whose_kind_has_it() -> None:
     build.allocate(200)
     build.free(block)
     build.free_unknown(48)
-    batch = encode_batch(build.trace.columns())
+    batch = encode_plainly(build.trace.columns())
     rows = {name: len(column.data) // column.width for name, column in batch.columns.items()}
     assert batch.count == 5
     assert rows["kind"] == 5

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from traces import sample_header
 
-from tracekit.events import Definitions, Mark, MemorySample, Stack, Thread
+from tracekit.events import LOG_FORMAT_VERSION, Definitions, Mark, MemorySample, Stack, Thread
 from tracekit.log.format import (
     FRAME,
     MAX_RAW_BYTES,
@@ -32,7 +32,7 @@ SAMPLE = MemorySample(5, 0, 4096)
 def test_the_prelude() -> None:
     prelude = pack_prelude()
     assert prelude[:8] == b"\x89TKT\r\n\x1a\n"
-    assert struct.unpack("<HH", prelude[8:12]) == (1, 0)
+    assert struct.unpack("<HH", prelude[8:12]) == (LOG_FORMAT_VERSION, 0)
     assert struct.unpack("<I", prelude[12:]) == (crc32(prelude[:12]),)
     assert len(prelude) == PRELUDE.size == 16
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import get_args
 
-from tracekit.events import Allocation, LogRecord
+from tracekit.events import LOG_FORMAT_VERSION, Allocation, LogRecord
 from tracekit.log.dump import DumpRecord
 from tracekit.log.schema import log_schema, log_schema_text
 
-PUBLISHED = Path(__file__).parents[2] / "schemas" / "log.v1.json"
+PUBLISHED = Path(__file__).parents[2] / "schemas" / f"log.v{LOG_FORMAT_VERSION}.json"
 
 
 def test_the_published_schema_is_up_to_date() -> None:

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from tracekit.events import CollectionStart, CollectionStop, Definitions, EventKind, Mark
+from tracekit.errors import LogCorruptError
+from tracekit.events import CollectionStart, CollectionStop, Definitions, EventKind, LiveTypes, Mark
 from tracekit.log.columns import EventColumns
+from tracekit.log.livetypes import decode_live_types
 
 Detail = CollectionStart | CollectionStop | Mark
 """A record that describes an event of a batch that follows it."""
@@ -96,6 +98,17 @@ class Rules:
             problems += self._define(self.types, "type", kind.type_id)
         return problems
 
+    def live_types(self, record: LiveTypes) -> list[str]:
+        """Take types of live blocks; what is wrong with them."""
+        try:
+            alloc_seq, type_id = decode_live_types(record)
+        except LogCorruptError as error:
+            return [error.message]
+        if int(alloc_seq[-1]) >= self.next_seq and not self.lost:
+            return [f"the type of event {alloc_seq[-1]} is told, which has not come"]
+        missing = [] if self.definitions_lost else self.types.missing(type_id)
+        return [f"a live block has type {missing[0]}, which is not defined before it"] if missing else []
+
     def detail(self, record: Detail) -> list[str]:
         """Take a detail, which waits for its event; what is wrong with it."""
         name = record.__struct_config__.tag
@@ -178,7 +191,7 @@ class Rules:
     def _define(defined: Numbers, name: str, number: int) -> Iterable[str]:
         if number == 0 and name != "thread":  # thread 0 may be given a name: "not known"
             yield f"{name} 0 is defined, which is reserved"
-        elif number in defined:
+        elif number in defined and name != "thread":  # a thread is often known before its name is
             yield f"{name} {number} is defined twice"
         else:
             defined.add(number)

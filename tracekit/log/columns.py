@@ -7,14 +7,23 @@ array a field, all of the same length, so that nothing costs Python time per eve
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tracekit.errors import LogCorruptError
 from tracekit.events import Cause, Column, Domain, EventBatch, EventKind
+from tracekit.log.guesses import STREAMS, Contradiction, StepDecoder
+
+if TYPE_CHECKING:
+    from tracekit._native._kernels import Codec
+try:
+    from tracekit._native import _kernels as kernels
+except ImportError:
+    kernels = None  # type: ignore[assignment]
 
 MAX_BATCH_EVENTS = 1 << 20
 """A batch that claims more events than this is refused before anything is allocated for it."""
@@ -156,8 +165,61 @@ def decode_column(name: str, column: Column, count: int) -> IntArray:
     return np.cumsum(difference, dtype=np.int64)
 
 
+def encode_runs(values: IntArray, lengths: IntArray) -> Column:
+    """Code a column whose values come in runs: the differences from run to run, then the runs' lengths."""
+    difference = np.diff(values, prepend=np.int64(0))
+    coded = _pack(((difference << 1) ^ (difference >> 63)).view(np.uint64), "runs")
+    planes = lengths.astype("<u4").view(np.uint8).reshape(-1, 4).T
+    return Column("runs", coded.width, coded.data + planes.tobytes())
+
+
+def decode_runs(name: str, column: Column, count: int) -> IntArray:
+    """The inverse of :func:`encode_runs`: ``count`` int64 values. Raises LogCorruptError."""
+    runs, rest = divmod(len(column.data), column.width + 4)
+    if column.width not in {1, 2, 4, 8} or rest or not 0 < runs <= count:
+        raise LogCorruptError(f"column {name!r} holds runs that do not add up")
+    split = runs * column.width
+    values = decode_column(name, Column("delta", column.width, column.data[:split]), runs)
+    lengths = decode_column(name, Column("plain", 4, column.data[split:]), runs)
+    if int(lengths.min()) < 1 or int(lengths.sum()) != count:
+        raise LogCorruptError(f"column {name!r} holds runs that do not add up")
+    return np.repeat(values, lengths)
+
+
 def encode_batch(columns: EventColumns) -> EventBatch:
-    """Put events into the form they have in a log: each column only for the rows whose kind has it."""
+    """Put events into the form they have in a log (docs/log-format.md, coding of batches)."""
+    count = len(columns)
+    if kernels is None:
+        return encode_plainly(columns)
+    if not 0 < count <= MAX_BATCH_EVENTS:
+        return encode_plainly(columns)
+    arrays = tuple(np.ascontiguousarray(getattr(columns, name)) for name in COLUMN_TYPES)
+    steps, *streams = _codec().encode(columns.first_seq, arrays)
+    times, time_runs, threads, thread_runs = (np.frombuffer(data, np.int64) for data in streams[-4:])
+    coded = {
+        "steps": Column("plain", 1, steps),
+        "time_ns": encode_runs(times, time_runs),
+        "thread_id": encode_runs(threads, thread_runs),
+    }
+    for name, data in zip(STREAMS, streams, strict=False):
+        if data:
+            coded[name] = _pack(np.frombuffer(data, np.uint64), "plain")
+    return EventBatch(columns.first_seq, count, int(columns.time_ns[0]), int(columns.time_ns[-1]), coded)
+
+
+_local = threading.local()
+
+
+def _codec() -> Codec:
+    """The codec of this thread: it is 30 MB that are not needed twice, and works on one batch at a time."""
+    found: Codec | None = getattr(_local, "codec", None)
+    if found is None:
+        found = _local.codec = kernels.Codec()
+    return found
+
+
+def encode_plainly(columns: EventColumns) -> EventBatch:
+    """The same with nothing guessed: each column only for the rows whose kind has it."""
     count = len(columns)
     allocation, free = columns.allocations, columns.frees
     arena = (columns.kind == EventKind.ARENA_ALLOCATION) | (columns.kind == EventKind.ARENA_FREE)
@@ -197,38 +259,105 @@ def decode_batch(batch: EventBatch) -> EventColumns:
     if batch.first_seq > sys.maxsize - count:
         raise LogCorruptError(f"a batch that begins with event {batch.first_seq}")
     result = empty_columns(batch.first_seq, count)
+    _Decoder(batch, result).decode()
+    if float(result.size.sum(dtype=np.float64)) > MAX_BATCH_BYTES:
+        raise LogCorruptError("the sizes of a batch add up to more than any memory")
+    if not (int(result.time_ns[0]) == batch.first_time_ns and int(result.time_ns[-1]) == batch.last_time_ns):
+        raise LogCorruptError("a batch whose times are not the ones it announces")
+    return result
 
-    def column(name: str, where: npt.NDArray[np.bool_] | None = None, top: int = sys.maxsize) -> IntArray:
-        if name not in batch.columns:
+
+ID_MAX = 2**31 - 1
+
+
+class _Decoder:
+    """Fills in the columns of a batch of a possible size."""
+
+    def __init__(self, batch: EventBatch, result: EventColumns) -> None:
+        self._batch, self._result = batch, result
+
+    def decode(self) -> None:
+        """Fill in all. Raises LogCorruptError."""
+        result = self._result
+        result.time_ns[:] = self._column("time_ns")
+        result.thread_id[:] = self._column("thread_id", None, ID_MAX)
+        if "steps" in self._batch.columns:
+            self._decode_steps()
+        else:
+            self._decode_plainly()
+
+    def _column(
+        self, name: str, where: npt.NDArray[np.bool_] | None = None, top: int = sys.maxsize
+    ) -> IntArray:
+        column = self._batch.columns.get(name)
+        if column is None:
             raise LogCorruptError(f"a batch without the column {name!r}")
-        rows = count if where is None else int(np.count_nonzero(where))
-        values = decode_column(name, batch.columns[name], rows)
+        rows = self._batch.count if where is None else int(np.count_nonzero(where))
+        decode = decode_runs if column.coding == "runs" else decode_column
+        values = decode(name, column, rows)
         if rows and (int(values.min()) < 0 or int(values.max()) > top):
             raise LogCorruptError(f"column {name!r} holds a value outside 0..{top}")
         return values
 
-    result.kind[:] = column("kind", None, max(EventKind))
-    allocation, free = result.allocations, result.frees
-    arena = (result.kind == EventKind.ARENA_ALLOCATION) | (result.kind == EventKind.ARENA_FREE)
-    linked = allocation | free
-    int32_max = 2**31 - 1
-    result.time_ns[:] = column("time_ns")
-    result.thread_id[:] = column("thread_id", None, int32_max)
-    distance = np.zeros(count, np.int64)
-    distance[linked] = column("distance", linked)
-    np.copyto(result.alloc_seq, result.seq - distance, where=linked & (distance > 0))
-    if np.any(distance > result.seq):
-        raise LogCorruptError("a free of an allocation before the first event")
-    unmatched = free & (distance == 0)
-    addressed, sized = allocation | arena | unmatched, allocation | arena
-    result.address[addressed] = column("address", addressed)
-    result.size[sized] = column("size", sized)
-    if float(result.size.sum(dtype=np.float64)) > MAX_BATCH_BYTES:
-        raise LogCorruptError("the sizes of a batch add up to more than any memory")
-    result.domain[allocation] = column("domain", allocation, max(Domain))
-    result.stack_id[allocation] = column("stack_id", allocation, int32_max)
-    result.cause[free] = column("cause", free, max(Cause))
-    result.type_id[free] = column("type_id", free, int32_max)
-    if not (int(result.time_ns[0]) == batch.first_time_ns and int(result.time_ns[-1]) == batch.last_time_ns):
-        raise LogCorruptError("a batch whose times are not the ones it announces")
-    return result
+    def _stream(self, name: str) -> IntArray:
+        """A column that has as many values as the steps say; it may be left out when that is none."""
+        column = self._batch.columns.get(name)
+        if column is None:
+            return np.zeros(0, np.int64)
+        count = len(column.data) // max(1, column.width)
+        if column.coding != "plain" or count > self._batch.count:
+            raise LogCorruptError(f"column {name!r} holds more values than there are events")
+        return decode_column(name, column, count)
+
+    def _decode_steps(self) -> None:
+        result = self._result
+        steps = self._column("steps", None, 255).astype(np.uint8)
+        streams = {name: self._stream(name) for name in STREAMS}
+        if kernels is not None:
+            arrays = tuple(getattr(result, name) for name in COLUMN_TYPES)
+            ordered = tuple(streams[name] for name in STREAMS)
+            fits = _codec().decode(result.first_seq, steps, ordered, arrays)
+        else:
+            fits = _decode_in_python(result, steps, streams)
+        if not fits:
+            raise LogCorruptError("a batch whose steps and columns do not fit each other")
+        for name, top in (("kind", max(EventKind)), ("domain", max(Domain)), ("cause", max(Cause))):
+            if int(getattr(result, name).max()) > top:
+                raise LogCorruptError(f"column {name!r} holds a value outside 0..{top}")
+        if int(result.address.min()) < 0 or int(result.size.min()) < 0:
+            raise LogCorruptError("a batch with an address or size below 0")
+
+    def _decode_plainly(self) -> None:
+        result, column = self._result, self._column
+        result.kind[:] = column("kind", None, max(EventKind))
+        allocation, free = result.allocations, result.frees
+        arena = (result.kind == EventKind.ARENA_ALLOCATION) | (result.kind == EventKind.ARENA_FREE)
+        linked = allocation | free
+        distance = np.zeros(len(result), np.int64)
+        distance[linked] = column("distance", linked)
+        np.copyto(result.alloc_seq, result.seq - distance, where=linked & (distance > 0))
+        if np.any(distance > result.seq):
+            raise LogCorruptError("a free of an allocation before the first event")
+        unmatched = free & (distance == 0)
+        addressed, sized = allocation | arena | unmatched, allocation | arena
+        result.address[addressed] = column("address", addressed)
+        result.size[sized] = column("size", sized)
+        result.domain[allocation] = column("domain", allocation, max(Domain))
+        result.stack_id[allocation] = column("stack_id", allocation, ID_MAX)
+        result.cause[free] = column("cause", free, max(Cause))
+        result.type_id[free] = column("type_id", free, ID_MAX)
+
+
+def _decode_in_python(
+    result: EventColumns, steps: npt.NDArray[np.uint8], streams: dict[str, IntArray]
+) -> bool:
+    """Fill in all columns but time and thread. False when the steps and streams do not fit each other."""
+    decoder = StepDecoder(result.first_seq, steps.tobytes(), streams)
+    try:
+        decoder.decode()
+    except Contradiction:
+        return False
+    for name in COLUMN_TYPES:
+        if name not in {"time_ns", "thread_id"}:
+            getattr(result, name)[:] = getattr(decoder, name)
+    return True

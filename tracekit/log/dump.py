@@ -21,12 +21,14 @@ from tracekit.events import (
     Footer,
     Free,
     Header,
+    LiveTypes,
     Mark,
     MemorySample,
     Notice,
 )
 from tracekit.log.checks import Detail
 from tracekit.log.columns import NOTHING, EventColumns
+from tracekit.log.livetypes import decode_live_types
 from tracekit.log.reader import LogReader
 
 _DOMAINS = {int(domain): domain.name.lower() for domain in Domain}
@@ -42,7 +44,15 @@ class BareEvent(Struct, frozen=True, tag="event"):
     kind: str
 
 
-DumpRecord = Header | Definitions | Event | BareEvent | MemorySample | Notice | Footer
+class BlockTypes(Struct, frozen=True, tag="live-types"):
+    """Types of blocks that are alive just before event ``seq``, by their allocations."""
+
+    seq: int
+    alloc_seq: list[int]
+    type_id: list[int]
+
+
+DumpRecord = Header | Definitions | Event | BareEvent | BlockTypes | MemorySample | Notice | Footer
 """What the lines of a dump are: ``msgspec.json.decode(line, type=DumpRecord)``."""
 
 
@@ -63,6 +73,9 @@ def dump(path: str | os.PathLike[str]) -> Iterator[str]:
                     for event in single_events(record, details):
                         yield encode(event).decode()
                     details.clear()
+                case LiveTypes():
+                    alloc_seq, type_id = decode_live_types(record)
+                    yield encode(BlockTypes(record.seq, alloc_seq.tolist(), type_id.tolist())).decode()
                 case _:
                     yield encode(record).decode()
 

@@ -13,7 +13,8 @@ from zlib import crc32
 import msgspec
 
 from tracekit.errors import LogCorruptError, LogVersionError, NotALogError
-from tracekit.events import LOG_FORMAT_VERSION, LogRecord
+from tracekit.events import LOG_FORMAT_VERSION, Definitions, LogRecord
+from tracekit.log.stacks import pack_stacks, unpack_stacks
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -86,6 +87,8 @@ def encode_record(record: LogRecord) -> bytes:
     File names and arguments that are not UTF-8 reach Python as lone surrogates (PEP 383); they are written
     as ``\udcXX``.
     """
+    if isinstance(record, Definitions):
+        record = pack_stacks(record)
     try:
         return _ENCODER.encode(record)
     except UnicodeEncodeError:
@@ -144,7 +147,8 @@ def unpack_payload(payload: bytes, raw_bytes: int, encoding: int, payload_crc: i
         more = "at least " if len(raw) > raw_bytes else ""
         raise LogCorruptError(f"it holds {more}{len(raw)} bytes and announces {raw_bytes}")
     try:
-        return _DECODER.decode(raw)
+        record = _DECODER.decode(raw)
+        return unpack_stacks(record) if isinstance(record, Definitions) else record
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise LogCorruptError(f"it does not decode ({error})") from None
 

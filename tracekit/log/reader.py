@@ -15,6 +15,7 @@ from tracekit.events import (
     EventBatch,
     Footer,
     Header,
+    LiveTypes,
     LogRecord,
     Mark,
     Notice,
@@ -95,6 +96,9 @@ class LogReader:
                     yield offset, record
                 case CollectionStart() | CollectionStop() | Mark():
                     self._refuse(offset, rules.detail(record))
+                case LiveTypes():
+                    self._refuse(offset, rules.live_types(record))
+                    yield offset, record
                 case EventBatch():
                     try:
                         columns = decode_batch(record)

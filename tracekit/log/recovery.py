@@ -17,6 +17,7 @@ from tracekit.events import (
     EventBatch,
     Footer,
     Header,
+    LiveTypes,
     LogRecord,
     Mark,
     MemorySample,
@@ -25,6 +26,7 @@ from tracekit.events import (
 )
 from tracekit.log.checks import Numbers, Rules
 from tracekit.log.columns import decode_batch
+from tracekit.log.livetypes import decode_live_types
 from tracekit.log.reader import LOST
 from tracekit.log.scan import Damage, LogFile
 from tracekit.log.standins import is_empty, stand_ins, unknown_header
@@ -171,6 +173,8 @@ class _Rescue:
                 if not isinstance(record, CollectionStop):
                     self._stand_in(threads={record.thread_id})
                 return next(iter(self._rules.detail(record)), "")
+            case LiveTypes():
+                return self._live_types(record)
             case Footer():
                 self._exit_status = record.exit_status
                 self.result.records_kept += 1
@@ -179,6 +183,18 @@ class _Rescue:
                 self._rules.lost |= self._noticed
                 self._keep(record)
         return ""
+
+    def _live_types(self, record: LiveTypes) -> str:
+        """Keep types of live blocks, with stand-ins for types that were lost."""
+        try:
+            _, type_id = decode_live_types(record)
+        except LogCorruptError as error:
+            return error.message
+        self._stand_in(types=self._rules.types.missing(type_id))
+        problem = next(iter(self._rules.live_types(record)), "")
+        if not problem:
+            self._keep(record)
+        return problem
 
     def _keep(self, record: LogRecord) -> None:
         self._write(record)
@@ -215,10 +231,11 @@ class _Rescue:
     def _definitions(self, record: Definitions) -> None:
         """Keep the definitions that can stand, with stand-ins for those that they refer to and were lost."""
         rules = self._rules
-        threads = [item for item in record.threads if self._is_new("thread", item.thread_id, rules.threads)]
+        for thread in record.threads:  # may come again, with its name
+            rules.threads.add(thread.thread_id)
         codes = [item for item in record.codes if self._is_new("code", item.code_id, rules.codes)]
         types = [item for item in record.types if self._is_new("type", item.type_id, rules.types)]
-        self._write_definitions(Definitions(threads=threads, codes=codes, types=types))
+        self._write_definitions(Definitions(threads=record.threads, codes=codes, types=types))
         parents = {stack.parent_id for stack in record.stacks}
         own = {stack.stack_id for stack in record.stacks}
         self._stand_in(stacks=parents - own, codes={stack.code_id for stack in record.stacks})

@@ -1,4 +1,4 @@
-"""The JSON Schema of a log's records, published as schemas/log.v1.json."""
+"""The JSON Schema of a log's records, published as schemas/log.vN.json, N the format's version."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ def log_schema() -> dict[str, object]:
 
 
 def log_schema_text() -> str:
-    """The file schemas/log.v1.json, as text."""
+    """The published file of this version, as text."""
     return msgspec.json.format(msgspec.json.encode(log_schema()), indent=2).decode() + "\n"

@@ -16,6 +16,7 @@ from tracekit.events import (
     Footer,
     Header,
     IndexEntry,
+    LiveTypes,
     LogRecord,
     Mark,
     Notice,
@@ -116,6 +117,8 @@ class _Check:
                 problems = self._rules.detail(record)
             case EventBatch():
                 problems = self._batch(offset, record)
+            case LiveTypes():
+                problems = self._rules.live_types(record)
             case Notice(code=code) if code == LOST:
                 self._rules.lost = True
             case Footer():

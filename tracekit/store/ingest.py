@@ -16,8 +16,10 @@ import duckdb
 import numpy as np
 
 from tracekit.errors import LogCorruptError
+from tracekit.events import LiveTypes
 from tracekit.log.columns import COLUMN_TYPES, NOTHING, EventColumns, IntArray
 from tracekit.log.live import live_deltas
+from tracekit.log.livetypes import KnownTypes, decode_live_types
 from tracekit.log.reader import LogReader
 from tracekit.log.totals import TotalsFold
 from tracekit.store.details import Details
@@ -73,6 +75,7 @@ class _Fold:
         self._trace_id = trace_id
         self._totals = TotalsFold()
         self._details = Details()
+        self._live_types = KnownTypes()
         self._first_seq: int | None = None
         self._tiers = [self._buffer("allocations") for _ in range(len(LIFETIME_TIERS) + 1)]
         self._timeline = self._buffer("timeline")
@@ -92,6 +95,10 @@ class _Fold:
         for offset, record in self._reader.decoded():
             if isinstance(record, EventColumns):
                 self._add(record)
+            elif isinstance(record, LiveTypes):
+                self._join()
+                self._live_types.take(*decode_live_types(record))
+                self._live_types.keep(self._totals.live.columns["alloc_seq"])
             else:
                 self._details.take(record)
             if progress is not None:
@@ -181,7 +188,9 @@ class _Fold:
                 self._timeline.add(self._peak.columns())
         for buffer in (*self._tiers, self._timeline, self._unmatched, self._reallocs):
             buffer.finish()
-        insert_rows(self._connection, "live", self._trace_id, self._totals.live.columns)
+        live = self._totals.live.columns
+        live = live | {"type_id": self._live_types.of(live["alloc_seq"])}
+        insert_rows(self._connection, "live", self._trace_id, live)
         self._details.write(self._connection, self._trace_id)
         last_seq = self._last.seq if self._last else None
         span = Span(self._first_seq, last_seq, self._details.own_mark("end"))

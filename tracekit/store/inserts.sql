@@ -10,7 +10,7 @@ FROM incoming;
 -- table: live
 INSERT INTO allocations
 SELECT trace_id, alloc_seq, NULL, time_ns, NULL, address, size,
-       enum_range(NULL::allocator_domain)[domain + 1]::allocator_domain, thread_id, stack_id, 0, NULL, NULL
+       enum_range(NULL::allocator_domain)[domain + 1]::allocator_domain, thread_id, stack_id, type_id, NULL, NULL
 FROM incoming;
 
 -- table: unmatched_frees
