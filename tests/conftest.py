@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 from cli_support import Cli, make_log
+from hypothesis import HealthCheck, settings
 from record_support import Stage
 
-from tracekit.record.select import CAPABILITIES
+from tracekit.record.capabilities import CAPABILITIES
+
+# How long an example takes depends on what else the machine does, and says nothing about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(params=sorted(CAPABILITIES))

@@ -1,6 +1,8 @@
 """``python -m tracekit``."""
 
+import sys
+
 from tracekit.cli.app import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

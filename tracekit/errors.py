@@ -99,6 +99,18 @@ class EngineUnavailableError(TracekitError):
     code = "engine-unavailable"
 
 
+class AlreadyRecordingError(TracekitError):
+    """A process cannot be recorded twice at the same time."""
+
+    code = "already-recording"
+
+
+class CollectorError(TracekitError):
+    """The process that writes the log of ``with tracekit.record(...)`` could not start, or was lost."""
+
+    code = "collector"
+
+
 class StoreError(TracekitError):
     """The DuckDB store of a log cannot be built or opened."""
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from cli_support import Cli, start
 
+from tracekit.cli import record
 from tracekit.cli.arguments import Split, split_arguments
+from tracekit.errors import ProgramMissingError
+from tracekit.record import session
 
 
 @pytest.mark.parametrize(
@@ -109,3 +112,45 @@ def test_the_whole_path(tmp_path: Path) -> None:
     assert sum(group["blocks"] for group in made) >= 300
     gone = start("replay", "app.tkt", "--from", "mark:full", "--json", cwd=tmp_path).document
     assert gone["total_bytes"] < -290_000
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "-q",
+        "--quiet --force --follow",
+        "-o x.tkt --engine portable --max-frames 3",
+        "--output=a=b.tkt --engine= --max-frames=007",
+        "-o -q",
+        "-qo x.tkt",
+        "-oy.tkt",
+        "--max-frames x",
+        "--max-frames -1",
+        "--max-frames 0",
+        "--max-frames ٣",
+        "--engine steam",
+        "--force=1",
+        "--forc",
+        "--odd x",
+        "-q=x",
+        "-x",
+        "--output x --output y",
+    ],
+)
+def test_options_mean_the_same_with_and_without_the_option_parser(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    taken: list[object] = []
+
+    def take(options: object) -> None:
+        taken.append(options)
+        raise ProgramMissingError("no further")
+
+    monkeypatch.setattr(session, "record", take)
+    arguments = ["record", *options.split(), "app.py", "-x"]
+    quick = cli(*arguments)
+    monkeypatch.setattr(record, "plain_options", lambda _: None)
+    slow = cli(*arguments)
+    assert (quick.status, quick.out, quick.err) == (slow.status, slow.out, slow.err)
+    assert taken[: len(taken) // 2] == taken[len(taken) // 2 :]

@@ -26,6 +26,7 @@ STDLIB_ALLOWANCE = {
     "_struct",
     "_tracemalloc",
     "_weakrefset",
+    "tracekit._native._engine",  # no file of source
     "atexit",
     "_collections",
     "collections",

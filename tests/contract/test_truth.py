@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-import tracekit.record
+import tracekit
 from tracekit.replay.heap import heap_at
 from tracekit.replay.moment import resolve_moment
 from tracekit.store.database import open_store
@@ -54,7 +54,7 @@ CASES = {
 
 def witnessed(path: Path, witness: Path) -> dict[tuple[str, int], tuple[int, int]]:
     """(bytes, blocks) a (file, line) in the process's own words, without the recorder's own blocks."""
-    package = Path(tracekit.record.__file__).parent
+    package = Path(tracekit.__file__).parent / "record"
     own = {str(witness), *(str(file) for file in package.rglob("*.py"))}
     size: Counter[tuple[str, int]] = Counter()
     blocks: Counter[tuple[str, int]] = Counter()

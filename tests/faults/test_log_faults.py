@@ -201,7 +201,7 @@ def _behaves(path: Path, copy: Path) -> None:
         assert _events(copy) == found.events
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     trace=traces(max_events=40),
     seed=st.integers(0, 100),

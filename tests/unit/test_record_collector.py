@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ring_support import allocations, frees, packed, slot, time_passes
 
-from tracekit.events import CollectionStart, CollectionStop, Mark, MemorySample, Notice, Thread
+from tracekit.events import CollectionStart, CollectionStop, LiveTypes, Mark, MemorySample, Notice, Thread
+from tracekit.log.livetypes import decode_live_types
 from tracekit.log.reader import LogReader
 from tracekit.log.summary import summarize
 from tracekit.log.verify import verify
@@ -15,9 +17,10 @@ from tracekit.log.writer import LogWriter
 from tracekit.record import collector as collector_module
 from tracekit.record import slots
 from tracekit.record.collector import Collector, Facts, header_of
-from tracekit.record.decode import RingDefinition, RingEvents, RingItem, RingTime
+from tracekit.record.decode import RingDefinition, RingSlots
+from tracekit.record.lane import Setting, base_header
+from tracekit.record.pairing import as_slots
 from tracekit.record.select import select
-from tracekit.record.session import Program, RecordOptions, _header
 
 FACTS = {
     "engine": "portable",
@@ -33,43 +36,30 @@ FACTS = {
     "gc_enabled": "1",
     "max_frames": "64",
     "malloc": "",
+    "frames": "lines",
 }
 HELLO = RingDefinition(
     slots.DEF_HELLO, len(FACTS), 0, slots.pack_texts(*[text for pair in FACTS.items() for text in pair])
 )
 
 
+Piece = RingDefinition | bytes
+
+
+def slots_of(pieces: list[Piece]) -> list[RingSlots]:
+    data = b"".join(piece if isinstance(piece, bytes) else packed(piece) for piece in pieces)
+    return [RingSlots(as_slots(data))]
+
+
 def collector_for(path: Path) -> Collector:
-    options = RecordOptions(program=Program("code", "pass", []))
+    setting = Setting(selection=select("auto"), max_frames=64, sync_interval_ns=20_000_000)
 
     def open_log(facts: Facts) -> LogWriter:
-        return LogWriter(path.open("xb", buffering=0), header_of(_header(options, select("auto")), facts))
+        return LogWriter(
+            path.open("xb", buffering=0), header_of(base_header(setting, ["-c", "pass"], "/"), facts)
+        )
 
     return Collector(open_log)
-
-
-def allocations(addresses: list[int], size: int, node: int = 0) -> RingEvents:
-    count = len(addresses)
-    return RingEvents(
-        np.zeros(count, np.bool_),
-        np.full(count, 4, np.uint8),
-        np.full(count, 1, np.int32),
-        np.full(count, node, np.int32),
-        np.array(addresses, np.int64),
-        np.full(count, size, np.int64),
-    )
-
-
-def frees(addresses: list[int], cause: int = 0) -> RingEvents:
-    count = len(addresses)
-    return RingEvents(
-        np.ones(count, np.bool_),
-        np.full(count, cause, np.uint8),
-        np.full(count, 1, np.int32),
-        np.zeros(count, np.int32),
-        np.array(addresses, np.int64),
-        np.zeros(count, np.int64),
-    )
 
 
 def mark(name: str, time_ns: int, *, own: bool = False) -> RingDefinition:
@@ -85,7 +75,7 @@ def stop_gc(time_ns: int) -> RingDefinition:
 
 
 THREAD = RingDefinition(slots.DEF_THREAD, 1, 0, slots.pack_texts("MainThread"))
-STORY: list[RingItem] = [
+STORY: list[Piece] = [
     HELLO,
     THREAD,
     mark("start", 0, own=True),
@@ -93,9 +83,9 @@ STORY: list[RingItem] = [
     RingDefinition(
         slots.DEF_LINE_NODES, 0, 0, slots.LINE_NODE.pack(2, 0, 1, 3) + slots.LINE_NODE.pack(3, 2, 1, 4)
     ),
-    RingTime(1000),
+    time_passes(1000),
     allocations([16, 32, 48], 100, node=3),
-    RingTime(2000),
+    time_passes(2000),
     frees([32, 4096]),
     allocations([32], 50, node=2),
     start_gc(3000),
@@ -114,7 +104,7 @@ def test_a_story_reads_back(tmp_path: Path, one_by_one: bool, monkeypatch: pytes
     log = tmp_path / "app.tkt"
     collector = collector_for(log)
     for items in [[item] for item in STORY] if one_by_one else [STORY]:
-        collector.take(items)
+        collector.take(slots_of(items))
     collector.sample_memory(1 << 20)
     assert collector.attached
     assert collector.complete
@@ -157,7 +147,9 @@ def test_a_collection_that_never_stops_and_one_that_never_started(tmp_path: Path
     log = tmp_path / "app.tkt"
     collector = collector_for(log)
     collector.take(
-        [HELLO, THREAD, mark("start", 0, own=True), stop_gc(1), start_gc(2), start_gc(3), stop_gc(4)]
+        slots_of(
+            [HELLO, THREAD, mark("start", 0, own=True), stop_gc(1), start_gc(2), start_gc(3), stop_gc(4)]
+        )
     )
     collector.close(None)
     assert verify(log).problems == []
@@ -168,7 +160,16 @@ def test_time_never_goes_back(tmp_path: Path) -> None:
     log = tmp_path / "app.tkt"
     collector = collector_for(log)
     collector.take(
-        [HELLO, THREAD, mark("start", 500, own=True), RingTime(100), allocations([16], 5), mark("x", 7)]
+        slots_of(
+            [
+                HELLO,
+                THREAD,
+                mark("start", 500, own=True),
+                time_passes(100),
+                allocations([16], 5),
+                mark("x", 7),
+            ]
+        )
     )
     collector.close(None)
     assert verify(log).problems == []
@@ -176,23 +177,59 @@ def test_time_never_goes_back(tmp_path: Path) -> None:
         assert np.concatenate([columns.time_ns for columns in reader.events()]).tolist() == [500, 500, 500]
 
 
-def test_many_events_at_once_are_split_into_batches(tmp_path: Path) -> None:
+def test_many_events_at_once_are_split_into_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector_module, "BATCH_EVENTS", 50)
     log = tmp_path / "app.tkt"
     collector = collector_for(log)
-    count = 3 * collector_module.BATCH_EVENTS + 5
+    count = 155
     addresses = (np.arange(1, count + 1) * 16).tolist()
-    collector.take([HELLO, THREAD, mark("start", 0, own=True), allocations(addresses, 1), frees(addresses)])
+    collector.take(
+        slots_of([HELLO, THREAD, mark("start", 0, own=True), allocations(addresses, 1), frees(addresses)])
+    )
     assert collector.totals.peak_bytes == collector.totals.peak_blocks == count
     assert collector.totals.peak_seq == count
     collector.close(0)
     assert verify(log).problems == []
     with LogReader(log) as reader:
-        assert max(map(len, reader.events())) <= 2 * collector_module.BATCH_EVENTS
+        assert [len(columns) for columns in reader.events()] == [50, 50, 50, 50, 50, 50, 11]
+
+
+def test_types_of_live_blocks_stand_behind_their_allocations(tmp_path: Path) -> None:
+    log = tmp_path / "app.tkt"
+    collector = collector_for(log)
+    kind = RingDefinition(
+        slots.DEF_TYPE, 7, 0, slots.TYPE_HEAD.pack(56, 1) + slots.pack_texts("builtins.list")
+    )
+    typed = b"".join(slot(slots.TYPED, node=node, word=word) for node, word in ((7, 32), (0, 16), (7, 32)))
+    collector.take(
+        slots_of([HELLO, THREAD, mark("start", 0, own=True), allocations([16, 32], 5), kind, typed])
+    )
+    collector.close(0)
+    assert verify(log).problems == []
+    with LogReader(log) as reader:
+        (types,) = (record for _, record in reader.decoded() if isinstance(record, LiveTypes))
+    assert [column.tolist() for column in decode_live_types(types)] == [[2], [7]]
+
+
+def test_a_damaged_ring_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "app.tkt"
+    collector = collector_for(log)
+    collector.take(slots_of([HELLO, THREAD, slot(99), frees([16]), slot(0)]))
+    collector.close(0)
+    assert [notice.code for notice in collector.notices] == ["ring-damaged"]
+    assert "2 entries" in collector.notices[0].text
+    assert verify(log).problems == []
+
+
+def test_events_without_hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector_module, "BATCH_EVENTS", 5)
+    with pytest.raises(ValueError, match="did not say hello"):
+        collector_for(tmp_path / "app.tkt").take(slots_of([frees([16] * 6)]))
 
 
 def test_what_a_newer_engine_defines_is_told(tmp_path: Path) -> None:
     collector = collector_for(tmp_path / "app.tkt")
-    collector.take([HELLO, RingDefinition(200, 0, 0, b"")])
+    collector.take(slots_of([HELLO, RingDefinition(200, 0, 0, b"")]))
     assert [notice.code for notice in collector.notices] == ["unknown-definition"]
     collector.abandon()
 
@@ -200,7 +237,7 @@ def test_what_a_newer_engine_defines_is_told(tmp_path: Path) -> None:
 def test_abandoned_logs_have_no_footer(tmp_path: Path) -> None:
     log = tmp_path / "app.tkt"
     collector = collector_for(log)
-    collector.take(STORY)
+    collector.take(slots_of(STORY))
     collector.flush()
     collector.abandon()
     with LogReader(log) as reader:

@@ -1,120 +1,38 @@
-"""The ring, both ends in one process, and the decoder of its slots."""
+"""The ring, both ends in one process."""
 
 from __future__ import annotations
 
 import random
+import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ring_support import allocation, free
 
 from tracekit.record import slots
-from tracekit.record.decode import (
-    SLOT_TYPE,
-    RingDefinition,
-    RingEvents,
-    RingItem,
-    RingReader,
-    RingTime,
-    decode,
-)
+from tracekit.record.decode import MOST_DRAINED, RingDefinition, RingReader, RingSlots, definition_at
+from tracekit.record.pairing import as_slots
 from tracekit.record.ring import RingClosed, RingWriter, pack_definition
+from tracekit.record.ringfile import kernels
 
-# One event (is free, flags, thread, node, address, size), a time, or a definition.
-Single = tuple[bool, int, int, int, int, int] | int | tuple[int, int, int, bytes]
-
-
-def singles(items: list[RingItem]) -> list[Single]:
-    found: list[Single] = []
-    for item in items:
-        if isinstance(item, RingTime):
-            found.append(item.time_ns)
-        elif isinstance(item, RingDefinition):
-            found.append((item.what, item.number, item.thread, item.payload))
-        else:
-            columns = (item.is_free, item.flags, item.thread, item.node, item.address, item.size)
-            found += zip(*(column.tolist() for column in columns), strict=True)
-    return found
+FREE = free(0x50)
 
 
-def slot(kind: int, flags: int = 0, thread: int = 0, node: int = 0, word: int = 0) -> bytes:
-    return slots.SLOT.pack(kind, flags, thread, node, word)
+def taken(items: list[RingSlots]) -> bytes:
+    return b"".join(item.slots.tobytes() for item in items)
 
 
-def array(data: bytes) -> np.ndarray[tuple[int], np.dtype[np.void]]:
-    return np.frombuffer(data, SLOT_TYPE)
-
-
-ALLOCATION = slot(slots.ALLOC, 4, 7, 9, 5 << slots.SIZE_BITS | 100)
-FREE = slot(slots.FREE, 1, 8, 3, 0x50)
-BIG = slot(slots.WIDE, word=1 << 40) + slot(slots.ALLOC, 4, 7, 9, 6 << slots.SIZE_BITS | slots.SIZE_WIDE)
-EDGE = slot(slots.WIDE, word=slots.SIZE_WIDE) + slot(
-    slots.ALLOC, 0, 0, 0, (1 << 44) - 1 << slots.SIZE_BITS | slots.SIZE_WIDE
-)
-
-
-@pytest.mark.parametrize(
-    ("data", "wanted"),
-    [
-        (ALLOCATION, [(False, 4, 7, 9, 0x50, 100)]),
-        (FREE, [(True, 1, 8, 3, 0x50, 0)]),
-        (BIG, [(False, 4, 7, 9, 0x60, 1 << 40)]),
-        (slot(slots.REPEAT, word=3) + ALLOCATION, [(False, 4, 7, 9, 0x50 + i * 16, 100) for i in range(3)]),
-        (slot(slots.REPEAT, word=2) + FREE, [(True, 1, 8, 3, 0x50 + i * 16, 0) for i in range(2)]),
-        (slot(slots.REPEAT, word=2) + BIG, [(False, 4, 7, 9, 0x60 + i * 16, 1 << 40) for i in range(2)]),
-        (slot(slots.TIME, word=2**60), [2**60]),
-        (pack_definition(9, 2**63, b"", 5), [(9, 2**63, 5, b"")]),
-        (pack_definition(9, 1, b"x" * 16, 5), [(9, 1, 5, b"x" * 16)]),
-        (pack_definition(9, 1, b"x" * 17, 5), [(9, 1, 5, b"x" * 17)]),
-        # What stands in a payload is no slot, whatever it looks like.
-        (pack_definition(9, 1, BIG + FREE, 5) + FREE, [(9, 1, 5, BIG + FREE), (True, 1, 8, 3, 0x50, 0)]),
-        (EDGE, [(False, 0, 0, 0, ((1 << 44) - 1) * 16, slots.SIZE_WIDE)]),
-        (b"", []),
-    ],
-)
-def test_each_kind_of_slot(data: bytes, wanted: list[Single]) -> None:
-    items, used = decode(array(data))
-    assert singles(items) == wanted
-    assert used * slots.SLOT_BYTES == len(data)
-
-
-def test_half_of_something_waits_for_the_rest() -> None:
-    for whole in (BIG, slot(slots.REPEAT, word=2) + BIG, pack_definition(3, 4, bytes(40))):
-        for count in range(1, len(whole) // slots.SLOT_BYTES):
-            items, used = decode(array(FREE + whole[: count * slots.SLOT_BYTES]))
-            assert (singles(items), used) == ([(True, 1, 8, 3, 0x50, 0)], 1)
-
-
-PIECES = st.one_of(
-    st.sampled_from([ALLOCATION, FREE, BIG, slot(slots.REPEAT, word=5) + BIG, slot(slots.TIME, word=77)]),
-    st.builds(
-        pack_definition,
-        st.integers(1, 10),
-        st.integers(0, 2**64 - 1),
-        st.one_of(st.binary(max_size=70), st.just(BIG + slot(slots.DEFINE, word=1, node=500))),
-        st.integers(0, 65_535),
-    ),
-)
-
-
-@given(st.lists(PIECES, max_size=12), st.lists(st.integers(1, 9), max_size=8))
-def test_any_split_decodes_equal(pieces: list[bytes], cuts: list[int]) -> None:
-    data = array(b"".join(pieces))
-    whole, used = decode(data)
-    assert used == len(data)
-    found: list[Single] = []
-    held, at = data[:0], 0
-    for count in [*cuts, len(data)]:
-        taken = np.concatenate([held, data[at : at + count]])
-        at = min(len(data), at + count)
-        items, used = decode(taken)
-        found += singles(items)
-        held = taken[used:]
-    assert len(held) == 0
-    assert found == singles(whole)
+@pytest.mark.parametrize("payload", [b"", b"x" * 16, b"x" * 17, FREE * 3 + b"x"])
+def test_a_definition_has_whole_slots_and_waits_for_them(payload: bytes) -> None:
+    data = as_slots(FREE + pack_definition(9, 2**63, payload, 5) + FREE)
+    count = 1 + -(-len(payload) // slots.SLOT_BYTES)
+    assert definition_at(data, 1) == (RingDefinition(9, 2**63, 5, payload), count)
+    for cut in range(2, 1 + count):
+        assert definition_at(data[:cut], 1) is None
 
 
 @contextmanager
@@ -137,20 +55,19 @@ def ring(capacity: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[RingR
 def test_round_and_round(capacity: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(capacity)
     choices = [
-        ALLOCATION,
+        allocation(0x50, 100),
         FREE,
-        BIG,
-        slot(slots.REPEAT, word=3) + FREE,
+        allocation(0x60, 1 << 40),
         pack_definition(3, 9, bytes(range(90))),
     ]
     with ring(capacity, monkeypatch) as (reader, writer):
         assert (writer.max_frames, writer.sync_interval_ns) == (5, 6)
         assert reader.target_pid
-        found: list[Single] = []
+        found = bytearray()
         # The writer waits for room by sleeping: that is when the reader drains here.
         monkeypatch.setattr(
             "tracekit.record.ring.time.sleep",
-            lambda _: found.extend(singles(reader.drain(chance.randint(1, 9)))),
+            lambda _: found.extend(taken(reader.drain(chance.randint(1, 9)))),
         )
         data = b""
         for _ in range(300):
@@ -158,11 +75,11 @@ def test_round_and_round(capacity: int, monkeypatch: pytest.MonkeyPatch) -> None
             writer.write(piece)
             data += piece
             if chance.random() < 0.2:
-                found += singles(reader.drain())
+                found += taken(reader.drain())
         while reader.backlog:
-            found += singles(reader.drain(3))
+            found += taken(reader.drain(3))
         assert reader.drain() == []
-        assert found == singles(decode(array(data))[0])
+        assert found == data
         writer.set_state(slots.STATE_ENDED)
         assert reader.ended
 
@@ -175,7 +92,7 @@ def test_a_full_ring_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert writer.closed
         with pytest.raises(RingClosed):
             writer.write(FREE)
-        assert len(singles(reader.drain())) == 2
+        assert taken(reader.drain()) == FREE * 2
 
 
 def test_a_definition_beyond_the_limit() -> None:
@@ -204,6 +121,40 @@ def test_a_long_text_is_cut() -> None:
     assert text == "ä" * (slots.MAX_TEXT // 2)
 
 
-def test_events_have_a_length() -> None:
-    items, _ = decode(array(FREE * 3))
-    assert [len(item) for item in items if isinstance(item, RingEvents)] == [3]
+def test_a_counter_that_cannot_be_is_no_more_than_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program can overwrite the ring's first page, too."""
+    with ring(4, monkeypatch) as (reader, _):
+        reader._words[slots.WORD_WRITTEN] = 1 << 60
+        assert [len(item) for item in reader.drain()] == [4]
+        reader._words[slots.WORD_WRITTEN] = 0
+        assert reader.drain() == []
+
+
+def test_no_more_is_taken_at_once_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ring(2 * MOST_DRAINED, monkeypatch) as (reader, writer):
+        writer.write(FREE * (MOST_DRAINED + 3))
+        assert [(item.position, len(item)) for item in reader.drain()] == [(0, MOST_DRAINED)]
+        assert [(item.position, len(item)) for item in reader.drain()] == [(MOST_DRAINED, 3)]
+
+
+@pytest.mark.parametrize(
+    "built", [False, pytest.param(True, marks=pytest.mark.skipif(kernels is None, reason="x"))]
+)
+def test_stamps_say_when_a_slot_was_written_at_the_earliest(
+    built: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracekit.record.ringfile.kernels", kernels if built else None)
+    with ring(64, monkeypatch) as (reader, writer):
+        began = time.monotonic_ns()
+        reader.start_stamps()
+        stamps: list[tuple[int, int]] = []
+        written = 0
+        while len(stamps) < 3:
+            writer.write(FREE)
+            written += 1
+            time.sleep(0.002)
+            for item in reader.drain():
+                stamps += list(struct.iter_unpack("<QQ", item.stamps))
+        assert stamps == sorted(stamps)
+        assert all(position <= written for position, _ in stamps)
+        assert all(began <= at <= time.monotonic_ns() for _, at in stamps)

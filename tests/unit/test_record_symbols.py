@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import CodeType
 
+from tracekit.record.slots import TRUNCATED_NODE
 from tracekit.record.symbols import LineSymbols
 
 
@@ -91,8 +92,7 @@ def test_frame_size_is_in_bytes_of_words() -> None:
 
 def test_cut_paths_hang_below_a_node_that_says_so() -> None:
     found = symbols("x = 1\n")
-    found.truncated_node(1)
-    found.line_node(2, 1, 1, 1)
+    found.line_node(2, TRUNCATED_NODE, 1, 1)
     codes, stacks = found.take()
     assert [(stack.stack_id, stack.parent_id) for stack in stacks] == [(1, 0), (2, 1)]
     names = {code.code_id: code.qualname for code in codes}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tracekit.errors import UsageError
 
-FLAGS = frozenset({"--force", "--quiet", "--help"})
+FLAGS = frozenset({"--follow", "--force", "--quiet", "--help"})
 VALUED = frozenset({"--output", "--engine", "--max-frames"})
 SHORT_FLAGS = frozenset("qh")
 SHORT_VALUED = frozenset("o")
@@ -52,6 +53,42 @@ def split_arguments(arguments: Sequence[str]) -> Split:
             return found
         position += found
     return Split([argument for argument in arguments if argument != "--"], None, "", [])
+
+
+_PLAIN_FLAGS = {"--force": "force", "--follow": "follow", "--quiet": "quiet", "-q": "quiet"}
+_PLAIN_VALUES = {
+    "--output": "output",
+    "-o": "output",
+    "--engine": "engine",
+    "--max-frames": "max_frames",
+}
+
+
+def plain_options(own: Sequence[str]) -> dict[str, bool | str | int | Path] | None:
+    """Values of options that need no option parser, by field; None when they do.
+
+    The parser loads a validator, which takes longer than anything else that ``tracekit record`` does before
+    the program starts. It is left with what is typed rarely, or wrongly.
+    """
+    values: dict[str, bool | str | int | Path] = {}
+    rest = iter(own)
+    for argument in rest:
+        option, equals, value = argument.partition("=") if argument[:2] == "--" else (argument, "", "")
+        if option in _PLAIN_FLAGS and not equals:
+            values[_PLAIN_FLAGS[option]] = True
+            continue
+        given = value if equals else next(rest, None)
+        if option not in _PLAIN_VALUES or given is None:
+            return None
+        values[_PLAIN_VALUES[option]] = given
+    if "output" in values:
+        values["output"] = Path(str(values["output"]))
+    if "max_frames" in values:
+        frames = str(values["max_frames"])
+        if not (frames.isascii() and frames.isdigit()):
+            return None
+        values["max_frames"] = int(frames)
+    return values
 
 
 def _short(arguments: Sequence[str], position: int) -> Split | int:

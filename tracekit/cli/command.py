@@ -62,6 +62,13 @@ class Group(TyperGroup):
         del ctx
         return list(self.commands)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option --help. A default that is no flag would be converted, for which typer loads pydantic."""
+        option = super().get_help_option(ctx)
+        if option is not None and option.default is None:
+            option.default = False
+        return option
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help; ctx and formatter are click's."""
         description, examples = split_help(self.help or "")

@@ -23,7 +23,7 @@ def heap_notes(header: Header, by: str, *, complete: bool) -> list[str]:
         notes.append(f"threads are known only in part by {engine}; '<unknown>' is any of them")
     if by == "domain" and not known.domains:
         notes.append(f"{engine} does not tell the domains raw, mem and object apart; 'python' is any of them")
-    if by == "stack":
+    if by == "stack" and header.max_frames:
         notes.append(f"call paths hold the {header.max_frames} innermost frames at most")
     if not known.real_times:
         every = f" (every {human_seconds(header.sync_interval_ns / 1e9)})" if header.sync_interval_ns else ""

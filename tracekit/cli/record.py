@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from tracekit.cli.arguments import split_arguments
+from tracekit.cli.arguments import plain_options, split_arguments
 from tracekit.cli.command import Command
 from tracekit.cli.options import Force, choice
 from tracekit.cli.output import say
 from tracekit.errors import UsageError
 from tracekit.report.recorded import recorded_lines
+from tracekit.report.units import human_bytes, plural
 
 if TYPE_CHECKING:
-    from tracekit.record.session import Recorded
+    from tracekit.record.recorded import Recorded, RecordedLog
 
+MOST_OF_A_COMMAND = 60
+"""Characters of a followed process's command line that are shown."""
 ENGINES = ("auto", "native", "portable")
 
 
@@ -36,7 +39,12 @@ class RecordCommand(Command):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse our own options; the program goes to the parameters as it was typed."""
         split = split_arguments(args)
-        rest = super().parse_args(ctx, split.own)
+        plain = None if split.kind is None else plain_options(split.own)
+        if plain is None:
+            rest = super().parse_args(ctx, split.own)
+        else:
+            rest = []
+            ctx.params.update(plain)
         for name in ("script", "module", "code"):
             ctx.params[name] = split.target if name == split.kind else None
         ctx.params["args"] = split.rest
@@ -55,8 +63,13 @@ class RecordCommandOptions:
     ] = None
     force: Force = False
     engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="auto, or portable (pure Python).")
+        str,
+        typer.Option("--engine", metavar="NAME", help="auto, native (exact), or portable (pure Python)."),
     ] = "auto"
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Record Python child processes, too, each into a log of its own."),
+    ] = False
     max_frames: Annotated[
         int, typer.Option("--max-frames", metavar="N", help="Innermost frames of a call path to keep.")
     ] = 64
@@ -92,10 +105,14 @@ def run(options: RecordCommandOptions) -> int:
     its end, what was recorded is said on stderr, and tracekit exits with the program's own status (or dies by
     the signal that it died of). A program that is killed leaves a log that holds all until then.
 
+    Child processes run unrecorded. With --follow, those that run Python (by fork, multiprocessing or
+    subprocess) are recorded into app.PID.tkt beside app.tkt, and tracekit waits for the last of them.
+
     Examples:
         tracekit record app.py
         tracekit record -o app.tkt app.py --an-option-of-the-app
         tracekit record -o tests.tkt -m pytest tests
+        tracekit record --follow app.py
         tracekit record -c "print(sum(range(10)))"
 
     """
@@ -112,6 +129,8 @@ def run(options: RecordCommandOptions) -> int:
             force=options.force,
             engine=options.engine,
             max_frames=options.max_frames,
+            follow=options.follow,
+            tell=_say_nothing_of_it if options.quiet else _say_if_possible,
         )
     )
     if not options.quiet:
@@ -141,8 +160,28 @@ def _tell(recorded: Recorded) -> None:
         exit_status=recorded.exit_status,
     ):
         say(line)
+    for log in recorded.followed:
+        say(_followed_line(log))
+    for line in recorded.unfollowed:
+        say(f"not recorded: {line}")
     if recorded.output is not None:
         say(f"next: tracekit replay {shlex.quote(str(recorded.output))} --at peak")
+
+
+def _followed_line(log: RecordedLog) -> str:
+    size = f"{human_bytes(log.log_bytes)}, {plural(log.totals.events, 'event')}"
+    what = shlex.join(log.argv)
+    what = what if len(what) <= MOST_OF_A_COMMAND else f"{what[:MOST_OF_A_COMMAND]}..."
+    return f"log {log.output}, {size}{'' if log.complete else ', not complete'}; process {log.pid}: {what}"
+
+
+def _say_if_possible(text: str) -> None:
+    with suppress(OSError):
+        say(text)
+
+
+def _say_nothing_of_it(_: str) -> None:
+    """For --quiet."""
 
 
 def _say_nothing() -> None:

@@ -8,9 +8,9 @@ from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from tracekit.events import (
+    NO_TYPE,
     CollectionStart,
     CollectionStop,
     Definitions,
@@ -22,17 +22,20 @@ from tracekit.events import (
     Notice,
     Thread,
     Totals,
+    TypeDefinition,
 )
-from tracekit.log.columns import COLUMN_TYPES, EventColumns, empty_columns
+from tracekit.log.livetypes import encode_live_types
 from tracekit.log.writer import LogWriter
 from tracekit.record import slots
-from tracekit.record.decode import RingDefinition, RingEvents, RingItem, RingTime, split
-from tracekit.record.pairing import Pairing
+from tracekit.record.decode import RingDefinition, RingSlots, RingTypes
+from tracekit.record.offsets import OffsetSymbols
+from tracekit.record.pairing import new_fold
 from tracekit.record.symbols import LineSymbols
 
-BATCH_EVENTS: Final = 1 << 16
+BATCH_EVENTS: Final = 1 << 17
 FLUSH_SECONDS: Final = 0.25
 UNKNOWN_THREAD_NAME: Final = "<unknown>"
+UNNAMED_THREAD: Final = "<unnamed>"
 
 Facts = dict[str, str]
 
@@ -46,22 +49,18 @@ class Collector:
     def __init__(self, open_log: Callable[[Facts], LogWriter]) -> None:
         self._open_log = open_log
         self._writer: LogWriter | None = None
-        self._symbols = LineSymbols()
-        self._pairing = Pairing()
+        self._lines = LineSymbols()
+        self._offsets: OffsetSymbols | None = None
+        self._types: list[TypeDefinition] = []
+        self._fold = new_fold(BATCH_EVENTS)
+        self._fold.origin_ns = 1 << 62  # stamps from before the hello are from before the recording
         self._threads = [Thread(0, UNKNOWN_THREAD_NAME)]
         self._details: list[LogRecord] = []
-        self._pending: list[EventColumns] = []
-        self._pending_events = 0
         self._flushed_at = time.monotonic()
-        self._next_seq = 0
-        self._time_ns = 0
         self._collections = 0
         self._open_collection: int | None = None
-        self._count = dict.fromkeys(
-            ("allocations", "frees", "unmatched_frees", "gc_collections", "allocated_bytes"), 0
-        )
-        self._peak = (0, 0, 0)
         self._traced_peak = 0
+        self._typed: list[RingTypes] = []
         self.started_monotonic_ns = 0
         self.complete = False
         self.notices: list[Notice] = []
@@ -74,30 +73,34 @@ class Collector:
     @property
     def totals(self) -> Totals:
         """What was recorded so far."""
-        peak_bytes, peak_blocks, peak_seq = self._peak
+        counts = self._fold.counts
         return Totals(
             events=self._next_seq,
-            peak_bytes=peak_bytes,
-            peak_blocks=peak_blocks,
-            peak_seq=peak_seq,
-            end_bytes=self._pairing.live_bytes,
-            end_blocks=self._pairing.live_blocks,
+            allocations=counts.allocations,
+            frees=counts.frees,
+            unmatched_frees=counts.unmatched_frees,
+            gc_collections=self._collections,
+            allocated_bytes=counts.allocated_bytes,
+            peak_bytes=counts.peak_bytes,
+            peak_blocks=counts.peak_blocks,
+            peak_seq=counts.peak_seq,
+            end_bytes=counts.live_bytes,
+            end_blocks=counts.live_blocks,
             duration_ns=self._time_ns,
-            **self._count,
         )
 
-    def take(self, items: list[RingItem]) -> None:
-        """Take items in, in the order of the ring. Raises OSError when the log cannot be written."""
+    def take(self, items: list[RingSlots]) -> None:
+        """Take slots in, in the order of the ring. Raises OSError when the log cannot be written."""
         for item in items:
-            if isinstance(item, RingTime):
-                self._pass_time(item.time_ns)
-            elif isinstance(item, RingEvents):
-                for piece in split(item, BATCH_EVENTS):
-                    self._take_events(piece)
-                    self._flush_if_due()
-            else:
-                self._take_definition(item)
-        self._flush_if_due()
+            for found in self._fold.feed(item):
+                if found is None:
+                    self._flush_full()
+                elif isinstance(found, RingTypes):
+                    self._typed.append(found)
+                else:
+                    self._take_definition(found)
+        if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
+            self.flush()
 
     def sample_memory(self, rss_bytes: int) -> None:
         """Note how much memory the target holds now."""
@@ -117,19 +120,26 @@ class Collector:
         writer = self._writer
         if writer is None:
             return
-        codes, stacks = self._symbols.take()
+        codes, stacks = (self._offsets or self._lines).take()
         threads, self._threads = self._threads, []
-        if codes or stacks or threads:
-            writer.write(Definitions(threads=threads, codes=codes, stacks=stacks))
+        types, self._types = self._types, []
+        if codes or stacks or threads or types:
+            writer.write(Definitions(threads=threads, codes=codes, stacks=stacks, types=types))
         details, self._details = self._details, []
         for record in details:
             writer.write(record)
-        pending, self._pending, self._pending_events = self._pending, [], 0
-        if pending:
-            writer.write_events(_joined(pending))
+        if self._fold.rows:
+            columns = self._fold.take()
+            if self._offsets is not None:
+                columns.stack_id[:] = self._offsets.stack_ids(columns.stack_id)
+            writer.write_events(columns)
 
     def close(self, exit_status: int | None) -> int:
         """Write what is left and the footer. Returns the length of the log in bytes."""
+        damaged = self._fold.counts.damaged
+        if damaged:
+            self.notice("ring-damaged", f"{damaged} entries of the ring cannot be true and were left out")
+        self._write_types()
         self.flush()
         if self._writer is None:
             return 0
@@ -145,62 +155,38 @@ class Collector:
 
     # -- what comes in ------------------------------------------------------------------------------------
 
+    @property
+    def _next_seq(self) -> int:
+        return self._fold.next_seq
+
+    @property
+    def _time_ns(self) -> int:
+        return self._fold.time_ns
+
     def _pass_time(self, time_ns: int) -> None:
-        self._time_ns = max(self._time_ns, time_ns)
+        self._fold.time_ns = max(self._time_ns, time_ns)
 
-    def _flush_if_due(self) -> None:
-        if self._pending_events >= BATCH_EVENTS or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
-            self.flush()
-
-    def _take_events(self, events: RingEvents) -> None:
-        columns = empty_columns(self._next_seq, len(events))
-        ended, by_bytes, by_blocks = self._pairing.pair(self._next_seq, events)
-        free = events.is_free
-        columns.kind[:] = np.where(free, np.uint8(EventKind.FREE), np.uint8(EventKind.ALLOCATION))
-        columns.time_ns[:] = self._time_ns
-        columns.thread_id[:] = events.thread
-        columns.size[:] = events.size
-        columns.alloc_seq[:] = ended
-        known = ended >= 0
-        np.copyto(columns.address, events.address, where=~known)
-        np.copyto(columns.domain, events.flags, where=~free)
-        np.copyto(columns.stack_id, events.node, where=~free)
-        np.copyto(columns.cause, events.flags, where=free)
-        np.copyto(columns.type_id, events.node, where=free)
-        self._account(columns, known, by_bytes, by_blocks)
-        self._append(columns)
-
-    def _account(
-        self,
-        columns: EventColumns,
-        known: npt.NDArray[np.bool_],
-        by_bytes: npt.NDArray[np.int64],
-        by_blocks: npt.NDArray[np.int64],
-    ) -> None:
-        frees = int(np.count_nonzero(columns.frees))
-        self._count["frees"] += frees
-        self._count["allocations"] += len(columns) - frees
-        self._count["unmatched_frees"] += frees - int(np.count_nonzero(known))
-        self._count["allocated_bytes"] += int(columns.size.sum())
-        live = self._pairing.live_bytes - int(by_bytes.sum()) + np.cumsum(by_bytes)
-        top = int(np.argmax(live))
-        if int(live[top]) > self._peak[0]:
-            after = int(by_blocks[top + 1 :].sum())
-            blocks = self._pairing.live_blocks - after
-            self._peak = (int(live[top]), blocks, columns.first_seq + top)
-
-    def _append(self, columns: EventColumns) -> None:
-        self._pending.append(columns)
-        self._pending_events += len(columns)
-        self._next_seq += len(columns)
+    def _flush_full(self) -> None:
+        if self._writer is None:
+            raise ValueError("the engine sent events and did not say hello")
+        self.flush()
 
     def _event(self, kind: EventKind, time_ns: int, thread: int) -> int:
         """Append an event without a block and return its number."""
-        self._pass_time(time_ns)
-        columns = empty_columns(self._next_seq, 1)
-        columns.kind[0], columns.time_ns[0], columns.thread_id[0] = kind, self._time_ns, thread
-        self._append(columns)
-        return columns.first_seq
+        return self._fold.event(kind, time_ns, thread)
+
+    def _write_types(self) -> None:
+        """Write the types of blocks that are alive, behind the batch that has their allocations."""
+        typed, self._typed = self._typed, []
+        if not typed:
+            return
+        self.flush()
+        alloc_seq, row = np.unique(np.concatenate([part.alloc_seq for part in typed]), return_index=True)
+        type_id = np.concatenate([part.type_id for part in typed])[row]
+        known = type_id != NO_TYPE
+        if self._writer is not None:
+            for record in encode_live_types(self._next_seq, alloc_seq[known], type_id[known]):
+                self._writer.write(record)
 
     def _take_definition(self, item: RingDefinition) -> None:
         handler = self._HANDLERS.get(item.what)
@@ -213,28 +199,48 @@ class Collector:
         texts = slots.unpack_texts(item.payload)
         facts = dict(zip(texts[0::2], texts[1::2], strict=True))
         self.started_monotonic_ns = int(facts["monotonic_ns"])
-        self._symbols.truncated_node(slots.TRUNCATED_NODE)
+        if facts["frames"] == "offsets":
+            self._offsets = OffsetSymbols()
+        self._fold.origin_ns = self.started_monotonic_ns
         self._writer = self._open_log(facts)
 
     def _thread(self, item: RingDefinition) -> None:
         self._threads.append(Thread(item.number, slots.unpack_texts(item.payload)[0]))
 
+    def _native_thread(self, item: RingDefinition) -> None:
+        """A thread is known before its name is."""
+        self._threads.append(Thread(item.number, UNNAMED_THREAD))
+
     def _code(self, item: RingDefinition) -> None:
         first_line, words = slots.CODE_HEAD.unpack_from(item.payload)
         rest = item.payload[slots.CODE_HEAD.size :]
-        filename, qualname = slots.unpack_texts(rest)[:2]
+        filename, qualname = slots.unpack_texts(rest, 2)
         table = rest[_text_bytes(rest, 2) :]
-        self._symbols.code(filename, qualname, first_line, words, table)
+        if self._offsets is not None:
+            self._offsets.code(item.number, filename, qualname, first_line, words, table)
+        else:
+            self._lines.code(filename, qualname, first_line, words, table)
+
+    def _code_node(self, item: RingDefinition) -> None:
+        if self._offsets is not None:
+            for parent, code, offset, node in slots.CODE_NODE.iter_unpack(item.payload):
+                self._offsets.node(node, parent, code, offset)
+
+    def _type(self, item: RingDefinition) -> None:
+        basic_size, tracked = slots.TYPE_HEAD.unpack_from(item.payload)
+        name = slots.unpack_texts(item.payload[slots.TYPE_HEAD.size :])[0]
+        self._types.append(TypeDefinition(item.number, name, basic_size, bool(tracked)))
 
     def _file(self, item: RingDefinition) -> None:
-        self._symbols.file(item.number, slots.unpack_texts(item.payload)[0])
+        self._lines.file(item.number, slots.unpack_texts(item.payload)[0])
 
     def _line_nodes(self, item: RingDefinition) -> None:
         for node in slots.LINE_NODE.iter_unpack(item.payload):
-            self._symbols.line_node(*node)
+            self._lines.line_node(*node)
 
     def _mark(self, item: RingDefinition) -> None:
         own, name = bool(item.payload[0]), slots.unpack_texts(item.payload[1:])[0]
+        self._write_types()
         seq = self._event(EventKind.MARK, item.number, item.thread)
         if own and name == "end":
             self.complete = True
@@ -245,7 +251,6 @@ class Collector:
         seq = self._event(EventKind.GC_START, item.number, item.thread)
         self._open_collection = self._collections
         self._collections += 1
-        self._count["gc_collections"] += 1
         start = CollectionStart(
             self._open_collection, seq, self._time_ns, item.thread, generation, tuple(six[:3]), tuple(six[3:])
         )
@@ -279,6 +284,9 @@ class Collector:
         slots.DEF_GC_STOP: _gc_stop,
         slots.DEF_NOTICE: _engine_notice,
         slots.DEF_MEMORY: _memory,
+        slots.DEF_CODE_NODE: _code_node,
+        slots.DEF_TYPE: _type,
+        slots.DEF_NATIVE_THREAD: _native_thread,
     }
 
 
@@ -288,19 +296,6 @@ def _text_bytes(payload: bytes, count: int) -> int:
     for _ in range(count):
         at += 4 + int.from_bytes(payload[at : at + 4], "little")
     return at
-
-
-def _joined(parts: list[EventColumns]) -> EventColumns:
-    """Consecutive columns as one."""
-    if len(parts) == 1:
-        return parts[0]
-    joined = empty_columns(parts[0].first_seq, sum(map(len, parts)))
-    at = 0
-    for part in parts:
-        for name in COLUMN_TYPES:
-            getattr(joined, name)[at : at + len(part)] = getattr(part, name)
-        at += len(part)
-    return joined
 
 
 def header_of(base: Header, facts: Facts) -> Header:

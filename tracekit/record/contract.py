@@ -23,3 +23,12 @@ class Engine(Protocol):
 
     def stop(self) -> None:
         """Record the mark ``end`` and let go of the interpreter. Calling it again does nothing."""
+
+    def disown(self) -> None:
+        """In a fork's child: leave alone what is the parent's, and let go of the interpreter."""
+
+    def outcome(self) -> int:
+        """What the collector last said of the log: one of ``slots.OUTCOME_*``, from bit 8 on an errno."""
+
+    def release(self) -> None:
+        """After :meth:`stop`, when the program goes on: give back memory that recording needed."""

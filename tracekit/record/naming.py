@@ -38,7 +38,10 @@ OWN_FILES = frozenset(
         "slots.py",
         "signals.py",
         "active.py",
+        "api.py",
         "bootstrap.py",
+        "forks.py",
+        "join.py",
         "_site/sitecustomize.py",
     )
 )

@@ -2,8 +2,8 @@
 
 Runs inside the program under observation and imports nothing but built-in parts of the standard library. At
 sync points it compares what tracemalloc says is alive with what it said at the last one, and writes one event
-a block gained or lost. Between sync points it knows nothing; :data:`tracekit.record.select.CAPABILITIES` says
-so to every later layer.
+a block gained or lost. Between sync points it knows nothing, and says so to every later layer
+(:data:`tracekit.record.capabilities.CAPABILITIES`).
 
 A sync point is due every ``sync_interval_ns`` of running time at a call boundary, before and after a
 collection that freed something, when traced memory passes its last peak by 1 % or 64 KiB, at every mark, at
@@ -28,7 +28,8 @@ import sys
 import threading
 import time
 
-from tracekit.record import active
+from tracekit.record import active, forks
+from tracekit.record.facts import hello
 from tracekit.record.inventory import Inventory
 from tracekit.record.naming import MAIN_THREAD, OWN_FILES, Symbols
 from tracekit.record.ring import RingClosed, RingWriter
@@ -85,6 +86,7 @@ class PortableEngine:
         self._main_ident = threading.main_thread().ident
         self._running = False
         self._pid = os.getpid()
+        self._detached_in = 0
         self._started_at = 0.0
         self._started_tracing = False
         self._interval = ring.sync_interval_ns / 1e9
@@ -100,6 +102,7 @@ class PortableEngine:
         self._gc_entered = 0.0
         self._gc_before = 0
         self._replaced = False
+        self._gc_is_off = False
         self._bootstrap_code = threading.Thread._bootstrap_inner.__code__  # type: ignore[attr-defined] # noqa: SLF001
         self._profile = self._make_profile()
 
@@ -122,11 +125,12 @@ class PortableEngine:
         self._mark("start", own=True)
         self._started_at = time.perf_counter()
         self._spent = 0.0
-        os.register_at_fork(after_in_child=self._in_child)
+        forks.watch(self)
         atexit.register(self.stop)
         gc.callbacks.append(self._gc_callback)
         threading.setprofile(self._profile)
-        sys.setprofile(self._profile)
+        if sys.getprofile() is None:  # a fork's child may have inherited one of the program's own
+            sys.setprofile(self._profile)
 
     def mark(self, name: str) -> None:
         """Take stock and name this instant."""
@@ -150,8 +154,32 @@ class PortableEngine:
         self._raised.clear()  # python itself runs nothing any more that it could interrupt
         self._detach()
 
+    def disown(self) -> None:
+        """After a fork the child must leave the ring alone."""
+        self._detach()
+        atexit.unregister(self.stop)
+        if self._gc_is_off:  # by another thread, which is not here
+            gc.enable()
+        # In a parent that had let go before, tracemalloc was the program's own affair already.
+        if self._started_tracing and self._detached_in == os.getpid():
+            _tracemalloc.stop()
+        self._ring.close()
+
+    def outcome(self) -> int:
+        """What the collector said last of the log."""
+        return self._ring.outcome
+
+    def release(self) -> None:
+        """The program goes on without us, and so without tracemalloc, too."""
+        forks.watch(None)
+        atexit.unregister(self.stop)
+        if self._started_tracing:
+            _tracemalloc.stop()
+        self._ring.close()
+
     def _detach(self) -> None:
         self._running = False
+        self._detached_in = self._detached_in or os.getpid()
         if active.engine is self:
             active.engine = None
         if self._gc_callback in gc.callbacks:
@@ -169,13 +197,6 @@ class PortableEngine:
             )
         except (RingClosed, MemoryError):
             return
-
-    def _in_child(self) -> None:
-        """After a fork the child must leave the ring alone; it runs on unrecorded."""
-        if self._running:
-            self._detach()
-            if self._started_tracing:
-                _tracemalloc.stop()
 
     # -- what CPython calls -------------------------------------------------------------------------------
 
@@ -282,6 +303,7 @@ class PortableEngine:
             self._handed_on.release()
             self._handed_on = None
         if not self._running:
+            self._leave_thread()
             return
         traced = _tracemalloc.get_traced_memory()[0]
         if traced > self._peak_limit:
@@ -320,7 +342,7 @@ class PortableEngine:
         restore_signals(before, self._raised)
 
     def _alone_with_ring(self, action: Any, *arguments: object) -> None:
-        collecting = gc.isenabled()
+        collecting = self._gc_is_off = gc.isenabled()
         # What the engine allocates and frees here must not set off a collection of its own.
         gc.disable()
         entered = time.perf_counter()
@@ -342,6 +364,7 @@ class PortableEngine:
             self._spent += time.perf_counter() - entered
             if collecting:
                 gc.enable()
+            self._gc_is_off = False
 
     # -- records ------------------------------------------------------------------------------------------
 
@@ -350,23 +373,10 @@ class PortableEngine:
         return int((time.perf_counter() - self._started_at) * 1e9) if self._started_at else 0
 
     def _hello(self) -> None:
-        facts = {
-            "engine": self.name,
-            "pid": str(self._pid),
-            "started_at_ns": str(time.time_ns()),
-            "monotonic_ns": str(time.perf_counter_ns()),
-            "version": ".".join(map(str, sys.version_info[:3])),
-            "hexversion": str(sys.hexversion),
-            "implementation": sys.implementation.name,
-            "build": sys.version,
-            "executable": sys.executable,
-            "thresholds": ",".join(map(str, gc.get_threshold())),
-            "gc_enabled": str(int(gc.isenabled())),
-            "max_frames": str(_tracemalloc.get_traceback_limit()),
-            "malloc": os.environ.get("PYTHONMALLOC", ""),
-        }
-        texts = [text for pair in facts.items() for text in pair]
-        self._ring.define(DEF_HELLO, len(facts), pack_texts(*texts))
+        number, payload = hello(
+            self.name, "lines", time.perf_counter_ns(), _tracemalloc.get_traceback_limit()
+        )
+        self._ring.define(DEF_HELLO, number, payload)
 
     def _mark(self, name: str, *, own: bool) -> None:
         self._guarded(self._write_mark, name, own, wait=True)
@@ -426,6 +436,11 @@ class PortableEngine:
         self._peak_limit = own + top + max(PEAK_STEP_BYTES, top // PEAK_STEP_SHARE)
         self._peak_must = own + top + max(PEAK_STEP_BYTES, top // PEAK_MUST_SHARE)
         self._due = time.perf_counter() + self._interval
+
+    def _leave_thread(self) -> None:
+        """Another thread ended the recording; this one still has the profile function."""
+        if sys.getprofile() is self._profile:
+            sys.setprofile(None)
 
     def _profile_was_replaced(self) -> bool:
         """In the main thread's own code (a sync within the profile function or within a mark)."""

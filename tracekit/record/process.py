@@ -9,9 +9,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, Self
+
+from tracekit.record.ring import process_gone
 
 FORWARDED: Final = (
     signal.SIGINT,
@@ -109,6 +112,8 @@ class Child:
         self._noted: list[int] = []
         self._end: int | None = None
         self.pid = 0
+        self.interrupted = False
+        """Whether a signal came for us after the program had ended."""
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -160,10 +165,18 @@ class Child:
             raise RuntimeError("the program still runs")
         return self._status
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, but not beyond the program's end; pass on signals that only we received."""
+    def wait(self, seconds: float, others: Iterable[int] = ()) -> None:
+        """Sleep, but not beyond the program's end or until one of the ``others`` (descriptors) is ready.
+
+        Passes on signals that only we received.
+        """
         # Not signal.sigtimedwait(): it returns uninitialized memory when it is interrupted at its timeout.
-        select.select([] if self._end is None else [self._end], [], [], seconds)
+        poll = select.poll()
+        if self._end is not None and self._status is None:
+            poll.register(self._end, select.POLLIN)
+        for descriptor in others:
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(seconds * 1000)
         while self._noted:
             number = self._noted.pop(0)
             if not self._witness.has(number) and self.running:
@@ -171,12 +184,59 @@ class Child:
                     os.kill(self.pid, number)
 
     def resident_bytes(self) -> int:
-        """Resident set size of the program now, 0 when it cannot be told (proc_pid_statm(5))."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_bytes().split()[1])
-        except (OSError, IndexError, ValueError):
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Resident set size of the program now, 0 when it cannot be told."""
+        return resident_bytes(self.pid)
+
+    def close(self) -> None:
+        """What is to be forgotten of it is forgotten at the end of the context."""
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self._noted.append(number)
+        if self._status is None:
+            self._noted.append(number)
+        else:
+            self.interrupted = True
+
+
+class Other:
+    """A process that is not our child, as far as one can look at it from outside."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.descriptor: int | None = None
+        with contextlib.suppress(OSError):  # Linux before 5.3, or not allowed: look it up each time
+            self.descriptor = os.pidfd_open(pid)
+
+    @property
+    def running(self) -> bool:
+        """Whether it still runs; a zombie does not."""
+        if self.descriptor is None:
+            return not process_gone(self.pid)
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return not poll.poll(0)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but not beyond its end."""
+        poll = select.poll()
+        if self.descriptor is not None:
+            poll.register(self.descriptor, select.POLLIN)
+        poll.poll(seconds * 1000)
+
+    def resident_bytes(self) -> int:
+        """Resident set size now, 0 when it cannot be told."""
+        return resident_bytes(self.pid)
+
+    def close(self) -> None:
+        """Forget it."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident set size of a process now, 0 when it cannot be told (proc_pid_statm(5))."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

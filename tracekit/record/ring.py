@@ -1,7 +1,8 @@
 """The target's end of the ring: shared memory that belongs to the kernel, so that a crash loses nothing.
 
 The target only ever writes; when the ring is full it waits for the collector, and when the collector is gone
-or says so, it stops recording.
+or says so, it stops recording. The collector is the target's parent (``tracekit record PROGRAM``) or another
+process (for a followed child, or of ``with tracekit.record(...)``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tracekit.record.slots import (
     WORD_DRAINED,
     WORD_MAGIC,
     WORD_MAX_FRAMES,
+    WORD_OUTCOME,
     WORD_STATE,
     WORD_SYNC_INTERVAL,
     WORD_TARGET_PID,
@@ -33,6 +35,26 @@ from tracekit.record.slots import (
 
 _HIGH_DESCRIPTOR = 200
 """Below the lowest limit of open files in use (256)."""
+
+
+LOOK_SECONDS = 0.1
+
+
+def process_gone(pid: int) -> bool:
+    """Whether there is no such process, or only a zombie of it (proc_pid_stat(5))."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        facts = os.read(descriptor, 512)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return facts.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
 
 
 class RingClosed(Exception):  # noqa: N818
@@ -54,6 +76,9 @@ class RingWriter:
         self._collector: int = self._words[WORD_COLLECTOR_PID]
         self.max_frames: int = self._words[WORD_MAX_FRAMES]
         self.sync_interval_ns: int = self._words[WORD_SYNC_INTERVAL]
+        self._was_child = os.getppid() == self._collector
+        self._gone = False
+        self._next_look = 0.0
         self._words[WORD_TARGET_PID] = os.getpid()
         self.set_state(STATE_ATTACHED)
 
@@ -63,8 +88,30 @@ class RingWriter:
 
     @property
     def closed(self) -> bool:
-        """True when nobody reads any more: the collector said so, or is no longer our parent."""
-        return bool(self._words[WORD_CLOSED]) or os.getppid() != self._collector
+        """True when nobody reads any more: the collector said so, or is gone (known within LOOK_SECONDS)."""
+        if self._words[WORD_CLOSED]:
+            return True
+        if os.getppid() == self._collector:
+            return False
+        if self._was_child:
+            return True
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self._gone = process_gone(self._collector)
+        return self._gone
+
+    @property
+    def outcome(self) -> int:
+        """What the collector said last of the log: one of ``OUTCOME_*``, an errno value from bit 8 on."""
+        return int(self._words[WORD_OUTCOME])
+
+    def close(self) -> None:
+        """Give the memory back; nothing can be written after this."""
+        self._words.release()
+        self._slots.release()
+        self._view.release()
+        self._memory.close()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append whole slots, waiting while the ring is full. Raises RingClosed when nobody reads it."""

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import dataclass
 from typing import Final
 
-from tracekit.errors import EngineUnavailableError, UsageError
-from tracekit.events import Capabilities
+from tracekit.errors import EngineUnavailableError, PlatformError, UsageError
 
 ENGINES: Final = ("auto", "native", "portable")
 
-CAPABILITIES: Final = {
-    "portable": Capabilities(
-        exact_order=False,
-        every_event=False,
-        real_addresses=False,
-        real_times=False,
-        domains=False,
-        types=False,
-        causes=False,
-        threads=False,
-        reallocs=False,
-        gc_tracked=False,
-        arenas=False,
-    ),
-}
-"""What each engine can know. Only engines that exist are listed."""
+OLDEST, NEWEST = (3, 11), (3, 13)
+"""The versions of CPython whose frames the native engine can walk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +22,40 @@ class Selection:
     engine: str
     reason: str
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """What this engine can know."""
-        return CAPABILITIES[self.engine]
+
+def native_trouble() -> str | None:
+    """Why the native engine cannot record here, or None when it can."""
+    if sys.implementation.name != "cpython":
+        return f"it hooks CPython, and this is {sys.implementation.name}"
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        return f"it knows CPython 3.11 to 3.13, and this is {sys.version.split()[0]}"
+    try:
+        present = importlib.util.find_spec("tracekit._native._engine") is not None
+    except ImportError:
+        present = False
+    return None if present else "its extension was not built when tracekit was installed"
 
 
 def select(wanted: str) -> Selection:
     """Choose an engine. ``auto`` takes the best there is; a name is taken at its word.
 
-    Raises EngineUnavailableError when the named engine cannot run here, UsageError for an unknown name.
+    Raises EngineUnavailableError when the named engine cannot run here, PlatformError where none can, and
+    UsageError for an unknown name.
     """
     if wanted not in ENGINES:
         raise UsageError(f"there is no engine {wanted!r}", hint=f"choose one of {', '.join(ENGINES)}")
-    if wanted == "auto":
-        return Selection("portable", "it is the only engine of this version")
-    if wanted not in CAPABILITIES:
-        raise EngineUnavailableError(
-            f"this version of tracekit has no engine {wanted!r}", hint="use --engine portable"
+    if "t" in sys.abiflags:
+        raise PlatformError(
+            "this is a free-threaded build of Python, where recording does not work yet",
+            hint="use a build with the GIL",
         )
-    return Selection(wanted, "it was asked for")
+    if wanted == "portable":
+        return Selection(wanted, "it was asked for")
+    trouble = native_trouble()
+    if trouble is None:
+        return Selection("native", "it was asked for" if wanted == "native" else "it is the exact one")
+    if wanted == "native":
+        raise EngineUnavailableError(
+            f"the native engine cannot record here: {trouble}", hint="use --engine portable"
+        )
+    return Selection("portable", f"the native engine cannot record here: {trouble}")

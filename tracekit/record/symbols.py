@@ -14,6 +14,7 @@ from typing import Final
 
 from tracekit.events import NO_STACK, Code, Stack
 from tracekit.record import linetable
+from tracekit.record.slots import TRUNCATED_NODE
 
 UNKNOWN_FUNCTION: Final = "<unknown>"
 TRUNCATED: Final = "<frames not recorded>"
@@ -23,6 +24,11 @@ FRAME_SPECIALS_WORDS: Final = 9
 """Words of a frame beside its locals and stack: FRAME_SPECIALS_SIZE of pycore_frame.h, 3.11 to 3.13."""
 
 WORD_BYTES: Final = 8
+
+
+def frame_bytes(frame_words: int) -> int:
+    """Bytes of one frame with so many locals and stack entries; 0 when that is not known."""
+    return (frame_words + FRAME_SPECIALS_WORDS) * WORD_BYTES if frame_words else 0
 
 
 @dataclass(slots=True)
@@ -62,7 +68,6 @@ class LineSymbols:
         self._numbers: dict[int, str] = {}
         self._nodes: dict[int, _Node] = {}
         self._unknown: dict[str, int] = {}
-        self._truncated = 0
 
     def file(self, number: int, name: str) -> None:
         """A file got a number."""
@@ -86,6 +91,8 @@ class LineSymbols:
     def line_node(self, number: int, parent: int, file: int, line: int) -> None:
         """A frame in a call path: node ``number`` is (file, line) called from node ``parent``."""
         filename = self._numbers.get(file, UNKNOWN_FUNCTION)
+        if parent == TRUNCATED_NODE and parent not in self._nodes:
+            self._truncated_node()
         above = self._nodes.get(parent)
         known = self._choose(filename, line, above)
         modules = above.modules if above else frozenset()
@@ -95,12 +102,6 @@ class LineSymbols:
         parent_id = above.stack_id if above else NO_STACK
         self._nodes[number] = _Node(number, filename, line, known, modules)
         self.stacks.append(Stack(number, parent_id, code_id, line))
-
-    def truncated_node(self, number: int) -> None:
-        """The node above call paths that were cut."""
-        self._truncated = self._define(TRUNCATED, TRUNCATED, 0, 0)
-        self._nodes[number] = _Node(number, TRUNCATED, 0, None, frozenset())
-        self.stacks.append(Stack(number, NO_STACK, self._truncated, 0))
 
     def take(self) -> tuple[list[Code], list[Stack]]:
         """Codes and stacks that are new since the last call."""
@@ -120,6 +121,12 @@ class LineSymbols:
             return inner[0] if inner else candidates[-1]
         return candidates[0]
 
+    def _truncated_node(self) -> None:
+        """The node above call paths that were cut."""
+        code_id = self._define(TRUNCATED, TRUNCATED, 0, 0)
+        self._nodes[TRUNCATED_NODE] = _Node(TRUNCATED_NODE, TRUNCATED, 0, None, frozenset())
+        self.stacks.append(Stack(TRUNCATED_NODE, NO_STACK, code_id, 0))
+
     def _unknown_code(self, filename: str) -> int:
         code_id = self._unknown.get(filename)
         if code_id is None:
@@ -128,6 +135,5 @@ class LineSymbols:
 
     def _define(self, filename: str, qualname: str, first_line: int, frame_words: int) -> int:
         code_id, self._next_code = self._next_code, self._next_code + 1
-        size = (frame_words + FRAME_SPECIALS_WORDS) * WORD_BYTES if frame_words else 0
-        self.codes.append(Code(code_id, filename, qualname, first_line, size))
+        self.codes.append(Code(code_id, filename, qualname, first_line, frame_bytes(frame_words)))
         return code_id
