@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench schemas samples clean
+.PHONY: help demo test regrtest lint format bench schemas samples clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ demo: $(READY) ## record a real program, then query, replay and simulate the rec
 test: $(READY) ## run the tests on one Python
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+regrtest: $(READY) ## CPython's own tests with and without the recorder (REGRTEST=--fast: a few)
+	$(BIN)/python -m tools.regrtest $(REGRTEST)
+
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,15 +36,19 @@ format: $(READY) ## let ruff put the sources in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## measure; writes benchmarks/results/
-	$(BIN)/python -m benchmarks
+$(VENV)/.bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench ## measure; writes benchmarks/results/ (BENCH=--quick for a first look)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 schemas: $(READY) ## write schemas/ from the code
-	$(BIN)/tracekit schema log > schemas/log.v1.json
+	$(BIN)/tracekit schema log > schemas/log.v2.json
 	$(BIN)/tracekit schema store > schemas/store.v1.sql
 
 samples: $(READY) ## record the sample traces again (only for a new log version)
 	$(BIN)/python sample_traces/make.py --again
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .nox .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .nox .demo .regrtest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

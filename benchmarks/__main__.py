@@ -1,116 +1,144 @@
-"""Measures what recording costs: ``python -m benchmarks [--rounds N] [--workload NAME]...``.
+"""Measures what recording costs: ``python -m benchmarks`` (``make bench``).
 
-Each workload is one file in ``workloads/`` and runs as a whole process under each recorder. Runs are
-interleaved, so that a ratio is taken within one round and the machine's moods cancel out; the figures are
-medians over the rounds. Writes ``results/latest.json`` and ``results/latest.md`` beside this file.
+Each workload is one file in ``workloads/`` and runs as a whole process under each recorder. In a round every
+recorder runs once, so that a ratio is taken between runs that follow each other and the machine's moods
+cancel out; the next round begins with another recorder. Before the first round each runs once unmeasured,
+which fills the caches, and is watched for its peak of memory. The figures are medians over the rounds.
+
+Writes ``results/latest.json`` (every run) and ``results/latest.md`` beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import resource
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
-from tracekit._version import __version__
-from tracekit.log.summary import summarize
+import msgspec
+
+from benchmarks import programs
+from benchmarks.facts import facts
+from benchmarks.goals import goals
+from benchmarks.measure import RunFailedError, run
+from benchmarks.recorders import RECORDERS, SLOW
+from benchmarks.results import Results, Workload
+from benchmarks.tables import document, goal_list, summary
 
 HERE = Path(__file__).resolve().parent
-WORKLOADS = {path.stem: path for path in sorted((HERE / "workloads").glob("*.py"))}
-PYTHON = sys.executable
-RECORDERS = {
-    "none": [PYTHON],
-    "tracemalloc-1": [PYTHON, "-X", "tracemalloc=1"],
-    "tracemalloc-64": [PYTHON, "-X", "tracemalloc=64"],
-    "portable": [PYTHON, "-m", "tracekit", "record", "-q", "--force", "--engine", "portable", "-o"],
-}
+LATEST = HERE / "results" / "latest.json"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 
-def measure(recorder: str, workload: Path, log: Path) -> dict[str, float]:
-    """Wall and CPU seconds of one whole run, the recorder's own process included, and what it recorded."""
-    command = [*RECORDERS[recorder], *([str(log)] if recorder == "portable" else []), str(workload)]
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    pid = os.posix_spawn(PYTHON, command, os.environ)
-    _, status = os.waitpid(pid, 0)
-    wall = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if status:
-        raise SystemExit(f"{' '.join(command)} failed")
-    figures = {"wall": wall, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
-    if recorder == "portable":
-        summary = summarize(log)
-        figures |= {"events": summary.events, "bytes_per_event": summary.log_bytes / max(1, summary.events)}
-    return figures
+def measure(name: str, recorders: list[str], rounds: int, folder: Path) -> Workload:
+    """All runs of one workload. A recorder that fails once is left out of the rest."""
+    found = Workload(programs.description(name), missing=programs.missing(name))
+    if found.missing:
+        _say(f"{name}: {found.missing}")
+        return found
+    for turn in range(rounds + 1):
+        runs = found.rounds[-1] if turn else found.watched
+        if turn < rounds:
+            found.rounds.append({})
+        shift = turn % len(recorders)
+        for recorder in recorders[shift:] + recorders[:shift]:
+            if recorder in found.failed:
+                continue
+            try:
+                runs[recorder] = run(RECORDERS[recorder], programs.WORKLOADS[name], folder, watched=not turn)
+            except RunFailedError as error:
+                found.failed[recorder] = str(error)
+                _say(f"{name}: {recorder} failed: {error}")
+            else:
+                _say(f"{name} {turn}/{rounds} {recorder}: {runs[recorder].wall_s:.2f} s")
+    return found
 
 
-def run(names: list[str], rounds: int) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """Figures by workload, recorder and round."""
-    results: dict[str, dict[str, list[dict[str, float]]]] = {}
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _write(results: Results) -> None:
+    results.goals = goals(results)
+    LATEST.parent.mkdir(exist_ok=True)
+    LATEST.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    LATEST.with_suffix(".md").write_text(document(results), encoding="utf-8")
+
+
+def write_docs(results: Results) -> None:
+    """Put the tables and the summary between their markers in the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, content in (("summary", summary(results) + "\n"), ("figures", document(results))):
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}{content}{end}{rest.partition(end)[2]}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    """Measure, write both files, print the tables. Returns 1 when a run failed."""
+    options = _options()
+    results = _results(options)
     with tempfile.TemporaryDirectory(prefix="tracekit-bench-") as folder:
-        for name in names:
-            rows = results[name] = {recorder: [] for recorder in RECORDERS}
-            for turn in range(rounds):
-                for recorder in RECORDERS:
-                    rows[recorder].append(measure(recorder, WORKLOADS[name], Path(folder) / "run.tkt"))
-                print(f"{name}: round {turn + 1} of {rounds}", file=sys.stderr)
-    return results
+        for name in options.workload:
+            here = [recorder for recorder in results.recorders if recorder not in results.missing]
+            results.workloads[name] = measure(name, here, results.rounds, Path(folder))
+            _write(results)
+    _write(results)
+    print(document(results))
+    if options.docs:
+        write_docs(results)
+    _say(goal_list(results))
+    return int(any(found.failed for found in results.workloads.values()))
 
 
-def ratio(rows: dict[str, list[dict[str, float]]], recorder: str) -> float:
-    """Median over the rounds of the wall time against the same round without a recorder."""
-    pairs = zip(rows[recorder], rows["none"], strict=True)
-    return statistics.median(with_it["wall"] / without["wall"] for with_it, without in pairs)
+def _results(options: argparse.Namespace) -> Results:
+    """Results to add to: new ones, or those of last time when they are kept."""
+    if options.keep:
+        results = msgspec.json.decode(LATEST.read_bytes(), type=Results)
+        if results.facts != facts():
+            raise SystemExit("the figures of last time are of another machine or other versions")
+        return results
+    missing = {name: why for name in options.recorder if (why := RECORDERS[name].missing())}
+    used = {name: RECORDERS[name].version for name in RECORDERS if name in options.recorder}
+    return Results(facts(), options.rounds, used, missing)
 
 
-def table(results: dict[str, dict[str, list[dict[str, float]]]], facts: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    others = [recorder for recorder in RECORDERS if recorder != "none"]
-    lines = [
-        "Wall time of the whole process against the same without a recorder;",
-        f"{facts['rounds']} interleaved rounds, medians. tracekit {facts['tracekit']},",
-        f"CPython {facts['python']}, {facts['cores']} cores, {facts['machine']}.",
-        "",
-        f"| workload | alone, s | {' | '.join(others)} | events | bytes an event |",
-        "|---|---|" + "---|" * (len(others) + 2),
-    ]
-    for name, rows in results.items():
-        alone = statistics.median(figures["wall"] for figures in rows["none"])
-        last = rows["portable"][-1]
-        ratios = " | ".join(f"{ratio(rows, recorder):.1f}x" for recorder in others)
-        lines.append(
-            f"| {name} | {alone:.2f} | {ratios} | {last['events']:,.0f} | {last['bytes_per_event']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """Measure, print the table and write both files."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition(":")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each recorder (default 5)")
-    parser.add_argument("--workload", action="append", choices=sorted(WORKLOADS), help="only this one")
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure what recording costs, on whole processes."
+    )
+    parser.add_argument("--rounds", type=int, help="runs of each recorder (default 5)")
+    parser.add_argument(
+        "--workload", action="append", choices=list(programs.WORKLOADS), help="only this one (repeatable)"
+    )
+    parser.add_argument(
+        "--recorder", action="append", choices=list(RECORDERS), help='only this one and "none" (repeatable)'
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help=f"one round, and without {' and '.join(SLOW)} unless asked for"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="keep what was measured last time, but for these workloads"
+    )
+    parser.add_argument(
+        "--render", action="store_true", help="measure nothing: make the tables anew from last time's figures"
+    )
+    parser.add_argument("--docs", action="store_true", help=f"write the tables into {PAGE.name}, too")
     options = parser.parse_args()
-    facts = {
-        "tracekit": __version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "rounds": options.rounds,
-    }
-    results = run(options.workload or list(WORKLOADS), options.rounds)
-    text = table(results, facts)
-    print(text, end="")
-    folder = HERE / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "latest.md").write_text(text)
-    (folder / "latest.json").write_text(json.dumps({"facts": facts, "results": results}, indent=1) + "\n")
+    options.keep |= options.render
+    if options.keep and (options.rounds or options.recorder or options.quick):
+        parser.error("--keep and --render use the rounds and the recorders of last time")
+    if options.keep and not LATEST.exists():
+        parser.error(f"nothing to keep: there is no {LATEST.name} yet")
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    everything = [name for name in RECORDERS if not options.quick or name not in SLOW]
+    options.recorder = ["none", *options.recorder] if options.recorder else everything
+    order = sorted(programs.WORKLOADS, key=lambda name: (name != programs.EMPTY, name))
+    wanted = options.workload or order
+    options.workload = [] if options.render else [name for name in order if name in wanted]
+    return options
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Tools for working on tracekit. None of this is in the package."""

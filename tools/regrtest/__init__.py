@@ -1,0 +1,1 @@
+"""CPython's own regression tests with and without the recorder (docs/regrtest.md)."""
