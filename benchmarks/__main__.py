@@ -30,8 +30,10 @@ LATEST = HERE / "results" / "latest.json"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 
-def measure(name: str, recorders: list[str], rounds: int, folder: Path) -> Workload:
+def measure(name: str, results: Results, folder: Path) -> Workload:
     """All runs of one workload. A recorder that fails once is left out of the rest."""
+    recorders = [recorder for recorder in results.recorders if recorder not in results.missing]
+    rounds = results.rounds
     found = Workload(programs.description(name), missing=programs.missing(name))
     if found.missing:
         _say(f"{name}: {found.missing}")
@@ -42,7 +44,8 @@ def measure(name: str, recorders: list[str], rounds: int, folder: Path) -> Workl
             found.rounds.append({})
         shift = turn % len(recorders)
         for recorder in recorders[shift:] + recorders[:shift]:
-            if recorder in found.failed:
+            # Round 0 is the unmeasured one.
+            if recorder in found.failed or (recorder in results.once and turn != 1):
                 continue
             try:
                 runs[recorder] = run(RECORDERS[recorder], programs.WORKLOADS[name], folder, watched=not turn)
@@ -81,8 +84,7 @@ def main() -> int:
     results = _results(options)
     with tempfile.TemporaryDirectory(prefix="tracekit-bench-") as folder:
         for name in options.workload:
-            here = [recorder for recorder in results.recorders if recorder not in results.missing]
-            results.workloads[name] = measure(name, here, results.rounds, Path(folder))
+            results.workloads[name] = measure(name, results, Path(folder))
             _write(results)
     _write(results)
     print(document(results))
@@ -101,7 +103,7 @@ def _results(options: argparse.Namespace) -> Results:
         return results
     missing = {name: why for name in options.recorder if (why := RECORDERS[name].missing())}
     used = {name: RECORDERS[name].version for name in RECORDERS if name in options.recorder}
-    return Results(facts(), options.rounds, used, missing)
+    return Results(facts(), options.rounds, used, missing, once=options.once)
 
 
 def _options() -> argparse.Namespace:
@@ -114,6 +116,13 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--recorder", action="append", choices=list(RECORDERS), help='only this one and "none" (repeatable)'
+    )
+    parser.add_argument(
+        "--once",
+        action="append",
+        choices=list(RECORDERS),
+        default=[],
+        help="run this one in the first round only (repeatable)",
     )
     parser.add_argument(
         "--quick", action="store_true", help=f"one round, and without {' and '.join(SLOW)} unless asked for"

@@ -48,13 +48,17 @@ class Goal(Struct):
 
 
 class Results(Struct):
-    """Everything of one benchmark. ``missing`` says by recorder why it was not used."""
+    """Everything of one benchmark.
+
+    ``missing`` says by recorder why it was not used; those in ``once`` ran in the first round only.
+    """
 
     facts: Facts
     rounds: int
     recorders: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     workloads: dict[str, Workload] = field(default_factory=dict)
+    once: list[str] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
 
     def pairs(self, workload: str, recorder: str) -> list[tuple[Run, Run]]:

@@ -93,7 +93,13 @@ def _facts(results: Results) -> str:
         f"{facts.python}; {versions}. "
         f"Runs of a program alone differed by {results.unrest:.0%} at most."
     )
-    for said, names in (("Not installed", missing), ("Not run", absent), ("Failed", failed)):
+    once = [RECORDERS[name].title for name in results.once]
+    for said, names in (
+        ("Run in the first round only", once),
+        ("Not installed", missing),
+        ("Not run", absent),
+        ("Failed", failed),
+    ):
         text += f" {said}: {'; '.join(names)}." if names else ""
     return text
 

@@ -1,8 +1,8 @@
 """The native engine's tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-``python -m tools.sanitize [PYTEST ARGUMENTS]`` builds the extensions with both sanitizers, warnings as errors,
-and the engine's own check of every call path into a copy of the package in a temporary folder, and runs tests
-there (default: ``TESTS``) with the interpreter that runs this script. Exit status: that of pytest.
+``python -m tools.sanitize [PYTEST ARGUMENTS]`` builds the extensions with both sanitizers, warnings as
+errors, and the engine's own check of every call path into a copy of the package in a temporary folder, and
+runs tests there (default: ``TESTS``) with the interpreter that runs this script. Exit status: that of pytest.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import numpy as np
 random = np.random.default_rng(7)
 
 samples = random.normal(size=(300, 20_000))
-for _ in range(3):
+for _ in range(9):
     centred = samples - samples.mean(axis=1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True))
     order = np.argsort(scaled[:, :2_000], axis=1)
@@ -13,7 +13,7 @@ for _ in range(3):
 
 points = random.normal(size=(4_000, 3))
 lengths = []
-for turn in range(10):
+for turn in range(35):
     for point in points:
         moved = point * 0.5 + turn
         lengths.append(float((moved * moved).sum()))

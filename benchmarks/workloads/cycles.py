@@ -6,5 +6,5 @@ class Node:
         self.me = self
 
 
-for _ in range(3_500_000):
+for _ in range(11_000_000):
     Node()

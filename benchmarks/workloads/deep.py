@@ -7,5 +7,5 @@ def down(depth: int) -> list[bytes]:
     return [bytes(40 + row % 7) for row in range(400)]
 
 
-for _ in range(10_000):
+for _ in range(40_000):
     down(200)

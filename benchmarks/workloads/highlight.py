@@ -8,5 +8,5 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 formatter = HtmlFormatter(linenos="table", full=True)
-for module in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:22]:
+for module in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:75]:
     highlight(module.read_text(encoding="utf-8"), PythonLexer(), formatter)

@@ -1,4 +1,4 @@
-"""Pylint (https://pypi.org/project/pylint/) checks a module of the standard library."""
+"""Pylint (https://pypi.org/project/pylint/) checks modules of the standard library."""
 
 import io
 import os
@@ -12,6 +12,7 @@ os.environ["PYLINTHOME"] = tempfile.gettempdir()
 from pylint.lint import Run
 from pylint.reporters.text import TextReporter
 
-module = Path(sysconfig.get_path("stdlib")) / "textwrap.py"
+folder = Path(sysconfig.get_path("stdlib"))
+modules = [str(folder / f"{name}.py") for name in ("textwrap", "shlex", "cmd", "sched", "bisect")]
 options = ["--rcfile=/dev/null", "--persistent=n", "--jobs=1", "--score=n"]
-Run([*options, str(module)], reporter=TextReporter(io.StringIO()), exit=False)
+Run([*options, *modules], reporter=TextReporter(io.StringIO()), exit=False)

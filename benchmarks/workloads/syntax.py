@@ -4,5 +4,5 @@ import ast
 import sysconfig
 from pathlib import Path
 
-for module in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:100]:
+for module in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[:250]:
     ast.unparse(ast.parse(module.read_text(encoding="utf-8")))

@@ -5,7 +5,7 @@ import json
 import socket
 
 CLIENTS = 20
-REQUESTS = 260
+REQUESTS = 900
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -4,7 +4,7 @@ import threading
 
 
 def work(number: int) -> None:
-    for turn in range(900):
+    for turn in range(2800):
         [f"{number} {turn} {row}" for row in range(500)]
 
 

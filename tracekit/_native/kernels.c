@@ -2,6 +2,7 @@
 
    kernels_fold.c      slots of the ring -> columns of events (record/pairing.py)
    kernels_stamps.c    when the ring was written how far (record/decode.py)
+   kernels_stacks.c    call path nodes -> stacks of a log (record/offsets.py)
    kernels_codec.c     columns of events <-> their bytes in a log (log/columns.py)
 
    Whatever these do, Python code in the named modules does as well, slower. */
@@ -18,7 +19,7 @@ PyMODINIT_FUNC PyInit__kernels(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module != NULL &&
         (PyModule_AddType(module, &tk_fold_type) != 0 || PyModule_AddType(module, &tk_stamps_type) != 0 ||
-         PyModule_AddType(module, &tk_codec_type) != 0)) {
+         PyModule_AddType(module, &tk_codec_type) != 0 || PyModule_AddType(module, &tk_stacks_type) != 0)) {
         Py_CLEAR(module);
     }
     return module;

@@ -7,6 +7,22 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/mman.h>
+
+/* Ask for large pages in memory that is large and used here and there: with small ones much of the time goes into
+   finding out where these are. `start` may have any alignment. */
+static inline void tk_large_pages(void *start, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    enum { PAGE = 1 << 12 };
+    uintptr_t from = ((uintptr_t)start + PAGE - 1) & ~(uintptr_t)(PAGE - 1), to = ((uintptr_t)start + bytes) & ~(uintptr_t)(PAGE - 1);
+    if (to > from && to - from >= 1 << 21) {
+        madvise((void *)from, to - from, MADV_HUGEPAGE); /* refused: no harm done */
+    }
+#else
+    (void)start;
+    (void)bytes;
+#endif
+}
 
 /* -- the live blocks (kernels_table.c) ------------------------------------------------------------------- */
 
@@ -34,6 +50,8 @@ typedef struct {
     uint32_t blocks_used, blocks_room, unused;
     uint32_t **spare; /* cells of regions that nothing lives in any more, all 0 */
     uint64_t spare_count, spare_room;
+    struct tk_slab *slabs; /* that cells come from */
+    uint32_t slab_cells; /* in units of a region */
     uint64_t count;
 } tk_table;
 
@@ -69,5 +87,6 @@ static inline tk_block *tk_table_find(const tk_table *table, uint64_t address) {
 extern PyTypeObject tk_fold_type;   /* kernels_fold.c */
 extern PyTypeObject tk_stamps_type; /* kernels_stamps.c */
 extern PyTypeObject tk_codec_type;  /* kernels_codec.c */
+extern PyTypeObject tk_stacks_type; /* kernels_stacks.c */
 
 #endif

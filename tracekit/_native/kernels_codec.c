@@ -287,8 +287,9 @@ static PyObject *codec_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
         self->model = calloc(1, sizeof *self->model);
         if (self->model == NULL) {
             Py_CLEAR(self);
-            PyErr_NoMemory();
+            return PyErr_NoMemory();
         }
+        tk_large_pages(self->model, sizeof *self->model);
     }
     return (PyObject *)self;
 }

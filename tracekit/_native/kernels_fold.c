@@ -16,6 +16,7 @@ enum { DOMAINS = 6, CAUSES = 4 };
 #define MAX_SIZE ((uint64_t)1 << 47)
 #define MAX_SUM ((int64_t)1 << 61)
 #define MAX_REPEAT ((uint64_t)1 << 28)
+#define SURELY ((int64_t)1 << 60) /* more than the usual slots of one pass can add up to */
 
 bool tk_pile_add(tk_pile *to, const void *data, size_t bytes) {
     if (bytes == 0) {
@@ -250,66 +251,181 @@ static bool pile_node(tk_fold *self, const tk_slot *slots, Py_ssize_t at, Py_ssi
     return true;
 }
 
+/* Have what the slots further on are about brought into the cache: first the cell of the address, then, when it has
+   come, the block. A remembered cell may be that of another region by now, which does no harm. */
+static inline void look_ahead(tk_fold *self, const tk_slot *slots, Py_ssize_t next) {
+    const tk_slot *far = &slots[next + TK_FAR];
+    uint64_t address = far->kind == TK_FREE ? far->word : far->word >> TK_SIZE_BITS << 4;
+    const tk_region *region = tk_table_region(&self->live, address);
+    const uint32_t *cell = region->cells == NULL ? &self->no_cell : &region->cells[tk_table_cell(address)];
+    __builtin_prefetch(cell);
+    self->ahead[(next + TK_FAR) & (TK_AHEAD - 1)] = cell;
+    __builtin_prefetch(&self->live.blocks[*self->ahead[(next + TK_NEAR) & (TK_AHEAD - 1)]]);
+}
+
+/* The usual: an allocation at a free address, or a free of a live block. From slot `next` on, at most up to `end`, for
+   which there are rows; ends at the first slot that is anything else, or may be. What is written in the loop stays in
+   registers, which it cannot in the object since bytes may lie anywhere. */
+static Py_ssize_t usual_run(tk_fold *self, const tk_slot *slots, Py_ssize_t next, Py_ssize_t end, Py_ssize_t count) {
+    if (self->has_wide || self->has_repeat || self->live_bytes >= MAX_SUM - SURELY ||
+        self->batch_bytes >= MAX_SUM - SURELY || self->allocated_bytes >= MAX_SUM - SURELY) {
+        return next;
+    }
+    tk_table *table = &self->live;
+    uint8_t *kind = TK_COLUMN(self, uint8_t, TK_KIND), *domain = TK_COLUMN(self, uint8_t, TK_DOMAIN);
+    uint8_t *cause = TK_COLUMN(self, uint8_t, TK_CAUSE);
+    int64_t *time_ns = TK_COLUMN(self, int64_t, TK_TIME_NS), *address = TK_COLUMN(self, int64_t, TK_ADDRESS);
+    int64_t *size = TK_COLUMN(self, int64_t, TK_SIZE), *alloc_seq = TK_COLUMN(self, int64_t, TK_ALLOC_SEQ);
+    int32_t *thread_id = TK_COLUMN(self, int32_t, TK_THREAD_ID), *stack_id = TK_COLUMN(self, int32_t, TK_STACK_ID);
+    int32_t *type_id = TK_COLUMN(self, int32_t, TK_TYPE_ID);
+    const int64_t now = self->time_ns, first_seq = self->first_seq;
+    int64_t born_bytes = 0, live_bytes = self->live_bytes, live_blocks = self->live_blocks;
+    int64_t peak_bytes = self->peak_bytes, peak_blocks = self->peak_blocks, peak_seq = self->peak_seq;
+    Py_ssize_t row = self->rows, began = row, frees = 0;
+    for (; next < end; next++, row++) {
+        const tk_slot slot = slots[next];
+        if (next + TK_FAR < count) {
+            look_ahead(self, slots, next);
+        }
+        if (slot.kind == TK_ALLOC) {
+            uint64_t where = slot.word >> TK_SIZE_BITS << 4;
+            int64_t bytes = (int64_t)(slot.word & TK_SIZE_WIDE);
+            tk_region *region = tk_table_region(table, where);
+            if (slot.flags >= DOMAINS || slot.node > INT32_MAX || where == 0 || region->cells == NULL) {
+                break;
+            }
+            uint32_t *cell = &region->cells[tk_table_cell(where)];
+            uint32_t number = table->unused;
+            if (*cell != 0 || (number == 0 && table->blocks_used == table->blocks_room)) {
+                break;
+            }
+            tk_block *block = &table->blocks[number];
+            if (number == 0) {
+                number = table->blocks_used++;
+                block = &table->blocks[number];
+            } else {
+                table->unused = block->node;
+                __builtin_prefetch(&table->blocks[table->unused], 1);
+            }
+            *block = (tk_block){where, first_seq + row, bytes, slot.node, slot.flags};
+            *cell = number;
+            region->count++;
+            kind[row] = ALLOCATION;
+            address[row] = (int64_t)where;
+            size[row] = bytes;
+            domain[row] = slot.flags;
+            stack_id[row] = (int32_t)slot.node;
+            alloc_seq[row] = -1;
+            cause[row] = 0;
+            type_id[row] = 0;
+            born_bytes += bytes;
+            live_bytes += bytes;
+            live_blocks++;
+            if (live_bytes > peak_bytes) {
+                peak_bytes = live_bytes;
+                peak_blocks = live_blocks;
+                peak_seq = first_seq + row;
+            }
+        } else if (slot.kind == TK_FREE) {
+            tk_region *region = tk_table_region(table, slot.word);
+            if (slot.flags >= CAUSES || slot.flags == TK_CAUSE_REALLOC || slot.node > INT32_MAX || region->cells == NULL) {
+                break;
+            }
+            uint32_t *cell = &region->cells[tk_table_cell(slot.word)], number = *cell;
+            tk_block *block = &table->blocks[number];
+            if (number == 0 || block->address != slot.word || region->count == 1) {
+                break;
+            }
+            live_bytes -= block->size;
+            live_blocks--;
+            frees++;
+            kind[row] = FREE;
+            address[row] = 0;
+            size[row] = 0;
+            domain[row] = 0;
+            stack_id[row] = 0;
+            alloc_seq[row] = block->seq;
+            cause[row] = slot.flags;
+            type_id[row] = (int32_t)slot.node;
+            block->node = table->unused;
+            table->unused = number;
+            *cell = 0;
+            region->count--;
+        } else {
+            break;
+        }
+        time_ns[row] = now;
+        thread_id[row] = slot.thread;
+    }
+    table->count += (uint64_t)(row - began) - 2 * (uint64_t)frees;
+    self->rows = row;
+    self->allocations += row - began - frees;
+    self->frees += frees;
+    self->batch_bytes += born_bytes;
+    self->allocated_bytes += born_bytes;
+    self->live_bytes = live_bytes;
+    self->live_blocks = live_blocks;
+    self->peak_bytes = peak_bytes;
+    self->peak_blocks = peak_blocks;
+    self->peak_seq = peak_seq;
+    return next;
+}
+
+/* One slot, whatever it is. False when memory is short; `more` is false when it must be handed over. */
+static bool any_slot(tk_fold *self, const tk_slot *slots, Py_ssize_t count, Py_ssize_t *next, bool *more) {
+    const tk_slot *slot = &slots[*next];
+    bool fine = true, short_of_memory = false;
+    if (slot->kind == TK_ALLOC || slot->kind == TK_FREE) {
+        uint64_t address = address_of(slot), size = size_of(self, slot);
+        uint64_t times = self->has_repeat ? self->repeat : 1;
+        if (!possible(self, slot, address, size, times)) {
+            self->damaged++;
+            self->has_wide = self->has_repeat = false;
+        } else if (self->has_repeat) {
+            self->rest = *slot;
+            self->in_rest = true;
+            fine = repeat_rest(self);
+        } else {
+            fine = event_of(self, slot, address, size);
+            self->has_wide = false;
+        }
+    } else if (slot->kind != TK_DEFINE) {
+        fine = rare(self, slot);
+    } else if (pile_node(self, slots, *next, count, &short_of_memory)) {
+        fine = !short_of_memory;
+        *next += 1;
+    } else if (slot->node > TK_MAX_PAYLOAD) {
+        self->damaged++;
+    } else {
+        *more = false;
+        return true;
+    }
+    *next += fine;
+    return fine;
+}
+
+static inline Py_ssize_t least(Py_ssize_t one, uint64_t other) {
+    return (uint64_t)one < other ? one : (Py_ssize_t)other;
+}
+
 bool tk_fold_run(tk_fold *self, const tk_slot *slots, Py_ssize_t count, Py_ssize_t *at, uint64_t position, int *why) {
     if (self->in_rest && !repeat_rest(self)) {
         return false;
     }
     Py_ssize_t next = *at;
     uint64_t stamp = 0;
-    bool fine = true;
-    *why = TK_REACHED_END;
-    while (next < count) {
-        if (self->rows >= self->room || self->in_rest) {
-            *why = TK_FULL;
-            break;
-        }
+    bool fine = true, more = true;
+    while (fine && more && next < count && self->rows < self->room && !self->in_rest) {
         if (position + (uint64_t)next >= stamp) {
             stamp = pass_stamps(self, position + (uint64_t)next);
         }
-        const tk_slot *slot = &slots[next];
-        if (next + 12 < count && slots[next + 12].kind == TK_FREE) {
-            /* What is freed may have lived for long: its record is no longer in the cache. */
-            const tk_region *region = tk_table_region(&self->live, slots[next + 12].word);
-            if (region->cells != NULL) {
-                __builtin_prefetch(&self->live.blocks[region->cells[tk_table_cell(slots[next + 12].word)]]);
-            }
+        Py_ssize_t end = least(least(count, (uint64_t)(next + self->room - self->rows)), stamp - position);
+        next = usual_run(self, slots, next, end, count);
+        if (next < end) {
+            fine = any_slot(self, slots, count, &next, &more);
         }
-        if (slot->kind != TK_ALLOC && slot->kind != TK_FREE) {
-            bool short_of_memory = false;
-            if (slot->kind != TK_DEFINE) {
-                fine = rare(self, slot);
-            } else if (pile_node(self, slots, next, count, &short_of_memory)) {
-                fine = !short_of_memory;
-                next++;
-            } else if (slot->node > TK_MAX_PAYLOAD) {
-                self->damaged++;
-            } else {
-                *why = TK_DEFINITION;
-                break;
-            }
-        } else {
-            uint64_t address = address_of(slot), size = size_of(self, slot);
-            uint64_t times = self->has_repeat ? self->repeat : 1;
-            if (!possible(self, slot, address, size, times)) {
-                self->damaged++;
-                self->has_wide = self->has_repeat = false;
-            } else if (self->has_repeat) {
-                self->rest = *slot;
-                self->in_rest = true;
-                fine = repeat_rest(self);
-            } else {
-                fine = event_of(self, slot, address, size);
-                self->has_wide = false;
-            }
-        }
-        if (!fine) {
-            break;
-        }
-        next++;
     }
-    if (*why == TK_REACHED_END && self->in_rest) {
-        *why = TK_FULL;
-    }
+    *why = !more ? TK_DEFINITION : next < count || self->in_rest ? TK_FULL : TK_REACHED_END;
     *at = next;
     return fine;
 }

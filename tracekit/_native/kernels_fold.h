@@ -14,6 +14,7 @@ bool tk_pile_add(tk_pile *to, const void *data, size_t bytes);
 
 enum { TK_KIND, TK_TIME_NS, TK_THREAD_ID, TK_ADDRESS, TK_SIZE, TK_DOMAIN, TK_STACK_ID, TK_ALLOC_SEQ, TK_CAUSE, TK_TYPE_ID };
 enum { TK_COLUMNS = 10, TK_THREADS = 1 << 16 };
+enum { TK_AHEAD = 32, TK_FAR = 24, TK_NEAR = 12 }; /* slots that a pass looks ahead */
 
 typedef struct {
     PyObject_HEAD
@@ -31,6 +32,8 @@ typedef struct {
     bool in_rest;
     bool busy; /* a pass runs, without the GIL */
     tk_pile nodes, typed, stamps;
+    const uint32_t *ahead[TK_AHEAD]; /* cells that soon will be needed, by number of the slot */
+    uint32_t no_cell;
     size_t stamp_at;
 } tk_fold;
 

@@ -53,6 +53,9 @@ static PyObject *fold_new(PyTypeObject *type, PyObject *arguments, PyObject *key
         Py_DECREF(self);
         return NULL;
     }
+    for (int which = 0; which < TK_AHEAD; which++) {
+        self->ahead[which] = &self->no_cell;
+    }
     if (!hold_columns(self, columns)) {
         Py_DECREF(self);
         return NULL;

@@ -107,7 +107,7 @@ static inline bool tk_model_went_on(uint8_t kind, uint8_t step) {
 }
 
 /* All fields of the row are known now: learn from them. `hit`: it was what the match looked like. */
-static inline void tk_model_learn(tk_model *model, int64_t row, bool hit) {
+static inline __attribute__((always_inline)) void tk_model_learn(tk_model *model, int64_t row, bool hit) {
     uint32_t sign;
     if (model->kind[row] == TK_EVENT_ALLOCATION) {
         tk_site *site = tk_model_site(model, model->stack_id[row]);

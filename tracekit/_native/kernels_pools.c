@@ -3,16 +3,6 @@
 
 #include <string.h>
 
-enum { POOL_BYTES = 1 << TK_POOL_BITS, POOL_HEADER = 48, NO_CELL = 0xFFFF, NOT_FREE = 0xFEFE, MOST_SMALL = 512 };
-
-static inline bool is_small(uint64_t size, uint8_t domain) {
-    return domain != 0 && size <= MOST_SMALL;
-}
-
-static inline int class_of(uint64_t size) {
-    return size == 0 ? 0 : (int)((size - 1) >> 4);
-}
-
 static inline unsigned bin_of(uint64_t size) {
     uint64_t units = (size + 23) >> 4;
     if (units < 256) {
@@ -68,7 +58,7 @@ static void list(tk_pools *pools, int32_t which) {
 /* The pool of an address, as one of this size class: what was known of it as another's is gone. */
 static int32_t pool_at(tk_pools *pools, uint64_t address, int size_class) {
     uint64_t number = address >> TK_POOL_BITS;
-    int32_t which = (int32_t)(number * 0x9E3779B97F4A7C15ull >> 51);
+    int32_t which = tk_pools_place(address);
     tk_pool *pool = &pools->pools[which];
     bool current = pools->pool_round[which] == pools->round;
     if (current && pool->number == number && pool->size_class == size_class) {
@@ -81,36 +71,36 @@ static int32_t pool_at(tk_pools *pools, uint64_t address, int size_class) {
     pool->number = number;
     pool->size_class = (int16_t)size_class;
     pool->listed = false;
-    pool->fresh = POOL_BYTES;
-    pool->top = NO_CELL;
-    memset(pool->below, NOT_FREE & 0xFF, sizeof pool->below);
+    pool->fresh = TK_POOL_BYTES;
+    pool->top = TK_NO_CELL;
+    memset(pool->below, TK_NOT_FREE & 0xFF, sizeof pool->below);
     return which;
 }
 
 uint64_t *tk_pools_base(tk_pools *pools, uint64_t size, uint8_t domain) {
-    return &pools->base[is_small(size, domain) ? (unsigned)class_of(size) : TK_CLASSES + bin_of(size)];
+    return &pools->base[tk_pools_is_small(size, domain) ? (unsigned)tk_pools_class(size) : TK_CLASSES + bin_of(size)];
 }
 
-uint64_t tk_pools_guess(tk_pools *pools, uint64_t size, uint8_t domain) {
-    if (!is_small(size, domain)) {
+uint64_t tk_pools_guess_any(tk_pools *pools, uint64_t size, uint8_t domain) {
+    if (!tk_pools_is_small(size, domain)) {
         unsigned bin = bin_of(size);
         bool current = pools->bin_round[bin] == pools->round;
         return current && pools->depth[bin] > 0 ? pools->bins[bin][pools->depth[bin] - 1] : 0;
     }
-    int size_class = class_of(size);
+    int size_class = tk_pools_class(size);
     uint32_t step = ((uint32_t)size_class + 1) << 4;
     int32_t which;
     while ((which = pools->front[size_class]) >= 0) {
         const tk_pool *pool = &pools->pools[which];
-        uint32_t offset = pool->top != NO_CELL ? (uint32_t)pool->top << 4 : pool->fresh;
-        if (offset + step <= POOL_BYTES) {
+        uint32_t offset = pool->top != TK_NO_CELL ? (uint32_t)pool->top << 4 : pool->fresh;
+        if (offset + step <= TK_POOL_BYTES) {
             pools->guessed = which;
             return (pool->number << TK_POOL_BITS) + offset;
         }
         unlist(pools, which);
     }
     pools->guessed = -1;
-    return pools->newest == 0 ? 0 : pools->newest + POOL_BYTES + POOL_HEADER;
+    return pools->newest == 0 ? 0 : pools->newest + TK_POOL_BYTES + TK_POOL_HEADER;
 }
 
 static void take_from_bin(tk_pools *pools, uint64_t size, uint64_t address) {
@@ -126,39 +116,39 @@ static void take_from_bin(tk_pools *pools, uint64_t size, uint64_t address) {
     }
 }
 
-void tk_pools_take(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t guess, uint64_t address) {
-    if (!is_small(size, domain)) {
+void tk_pools_take_any(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t guess, uint64_t address) {
+    if (!tk_pools_is_small(size, domain)) {
         take_from_bin(pools, size, address);
         return;
     }
-    int size_class = class_of(size);
+    int size_class = tk_pools_class(size);
     int32_t which = pool_at(pools, address, size_class);
     if (guess != address && pools->guessed >= 0 && pools->guessed != which) {
         unlist(pools, pools->guessed); /* it was full, or given back as a whole */
     }
     tk_pool *pool = &pools->pools[which];
-    uint32_t offset = (uint32_t)address & (POOL_BYTES - 1);
+    uint32_t offset = (uint32_t)address & (TK_POOL_BYTES - 1);
     uint32_t cell = offset >> 4;
-    if (pool->below[cell] != NOT_FREE) {
+    if (pool->below[cell] != TK_NOT_FREE) {
         pool->top = pool->below[cell];
-        pool->below[cell] = NOT_FREE;
+        pool->below[cell] = TK_NOT_FREE;
     } else {
         uint32_t end = offset + (((uint32_t)size_class + 1) << 4);
-        if (pool->fresh == POOL_BYTES || end > pool->fresh) {
+        if (pool->fresh == TK_POOL_BYTES || end > pool->fresh) {
             pool->fresh = end;
         }
-        if (offset == POOL_HEADER) {
-            pools->newest = address - POOL_HEADER;
+        if (offset == TK_POOL_HEADER) {
+            pools->newest = address - TK_POOL_HEADER;
         }
     }
     list(pools, which);
 }
 
-void tk_pools_give(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t address) {
-    if (is_small(size, domain)) {
-        int32_t which = pool_at(pools, address, class_of(size));
+void tk_pools_give_any(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t address) {
+    if (tk_pools_is_small(size, domain)) {
+        int32_t which = pool_at(pools, address, tk_pools_class(size));
         tk_pool *pool = &pools->pools[which];
-        uint32_t cell = ((uint32_t)address & (POOL_BYTES - 1)) >> 4;
+        uint32_t cell = ((uint32_t)address & (TK_POOL_BYTES - 1)) >> 4;
         pool->below[cell] = pool->top;
         pool->top = (uint16_t)cell;
         list(pools, which);

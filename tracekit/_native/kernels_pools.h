@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 enum { TK_POOL_BITS = 14, TK_POOL_CELLS = 1 << (TK_POOL_BITS - 4), TK_POOLS = 1 << 13, TK_CLASSES = 32 };
+enum { TK_POOL_BYTES = 1 << TK_POOL_BITS, TK_POOL_HEADER = 48, TK_MOST_SMALL = 512 };
+enum { TK_NO_CELL = 0xFFFF, TK_NOT_FREE = 0xFEFE };
 enum { TK_BINS = 1 << 10, TK_BIN_DEPTH = 32, TK_BASES = TK_CLASSES + TK_BINS };
 
 typedef struct {
@@ -36,15 +38,68 @@ typedef struct {
     uint64_t base[TK_BASES]; /* last address that was no good guess, a class or bin */
 } tk_pools;
 
+static inline bool tk_pools_is_small(uint64_t size, uint8_t domain) {
+    return domain != 0 && size <= TK_MOST_SMALL;
+}
+
+static inline int tk_pools_class(uint64_t size) {
+    return size == 0 ? 0 : (int)((size - 1) >> 4);
+}
+
 /* Forget everything. */
 void tk_pools_begin(tk_pools *pools);
-/* The address that an allocation will have, 0 for no idea. */
-uint64_t tk_pools_guess(tk_pools *pools, uint64_t size, uint8_t domain);
-/* The address that it had. Must follow the guess. */
-void tk_pools_take(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t guess, uint64_t address);
-/* A block was given back. */
-void tk_pools_give(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t address);
 /* What an address that was not guessed is told relative to. */
 uint64_t *tk_pools_base(tk_pools *pools, uint64_t size, uint8_t domain);
+
+/* The three below, without the short cuts. */
+uint64_t tk_pools_guess_any(tk_pools *pools, uint64_t size, uint8_t domain);
+void tk_pools_take_any(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t guess, uint64_t address);
+void tk_pools_give_any(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t address);
+
+/* The address that an allocation will have, 0 for no idea. */
+static inline uint64_t tk_pools_guess(tk_pools *pools, uint64_t size, uint8_t domain) {
+    int32_t which = tk_pools_is_small(size, domain) ? pools->front[tk_pools_class(size)] : -1;
+    if (which >= 0) {
+        const tk_pool *pool = &pools->pools[which];
+        uint32_t offset = (uint32_t)pool->top << 4, step = ((uint32_t)pool->size_class + 1) << 4;
+        if (offset + step <= TK_POOL_BYTES) { /* which no offset of TK_NO_CELL is */
+            pools->guessed = which;
+            return (pool->number << TK_POOL_BITS) + offset;
+        }
+    }
+    return tk_pools_guess_any(pools, size, domain);
+}
+
+/* The address that it had. Must follow the guess. */
+static inline void tk_pools_take(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t guess, uint64_t address) {
+    if (guess == address && tk_pools_is_small(size, domain) && pools->guessed >= 0) {
+        tk_pool *pool = &pools->pools[pools->guessed];
+        uint32_t cell = ((uint32_t)address & (TK_POOL_BYTES - 1)) >> 4;
+        if (pool->below[cell] != TK_NOT_FREE) { /* a guessed pool is in its list */
+            pool->top = pool->below[cell];
+            pool->below[cell] = TK_NOT_FREE;
+            return;
+        }
+    }
+    tk_pools_take_any(pools, size, domain, guess, address);
+}
+
+static inline int32_t tk_pools_place(uint64_t address) {
+    return (int32_t)((address >> TK_POOL_BITS) * 0x9E3779B97F4A7C15ull >> 51);
+}
+
+/* A block was given back. */
+static inline void tk_pools_give(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t address) {
+    int32_t which = tk_pools_place(address);
+    tk_pool *pool = &pools->pools[which];
+    if (tk_pools_is_small(size, domain) && pools->pool_round[which] == pools->round && pool->listed &&
+        pool->number == address >> TK_POOL_BITS && pool->size_class == tk_pools_class(size)) {
+        uint32_t cell = ((uint32_t)address & (TK_POOL_BYTES - 1)) >> 4;
+        pool->below[cell] = pool->top;
+        pool->top = (uint16_t)cell;
+        return;
+    }
+    tk_pools_give_any(pools, size, domain, address);
+}
 
 #endif

@@ -7,7 +7,13 @@
 
 #include <stdlib.h>
 
-enum { FIRST_BITS = 8, FIRST_BLOCKS = 1024 };
+enum { FIRST_BITS = 8, FIRST_BLOCKS = 1024, FIRST_SLAB = 16, LARGEST_SLAB = 2048 };
+
+/* Cells of many regions are one piece of memory, which lives as long as the table. */
+typedef struct tk_slab {
+    struct tk_slab *next;
+    uint32_t *cells;
+} tk_slab;
 
 bool tk_table_begin(tk_table *table) {
     *table = (tk_table){.mask = (1u << FIRST_BITS) - 1, .shift = 64 - FIRST_BITS, .blocks_used = 1};
@@ -18,16 +24,54 @@ bool tk_table_begin(tk_table *table) {
 }
 
 void tk_table_end(tk_table *table) {
-    for (uint64_t at = 0; table->regions != NULL && at <= table->mask; at++) {
-        free(table->regions[at].cells);
-    }
-    while (table->spare_count > 0) {
-        free(table->spare[--table->spare_count]);
+    while (table->slabs != NULL) {
+        tk_slab *slab = table->slabs;
+        table->slabs = slab->next;
+        free(slab->cells);
+        free(slab);
     }
     free(table->spare);
     free(table->regions);
     free(table->blocks);
     *table = (tk_table){0};
+}
+
+static bool push_spare(tk_table *table, uint32_t *cells) {
+    if (table->spare_count == table->spare_room) {
+        uint64_t room = 2 * table->spare_room + 64;
+        uint32_t **larger = realloc(table->spare, room * sizeof *larger);
+        if (larger == NULL) {
+            return false;
+        }
+        table->spare = larger;
+        table->spare_room = room;
+    }
+    table->spare[table->spare_count++] = cells;
+    return true;
+}
+
+/* Cells for a region, all 0; NULL when memory is short. */
+static uint32_t *new_cells(tk_table *table) {
+    if (table->spare_count == 0) {
+        uint32_t count = table->slab_cells == 0 ? FIRST_SLAB : table->slab_cells;
+        tk_slab *slab = malloc(sizeof *slab);
+        uint32_t *cells = calloc((size_t)count * TK_REGION_CELLS, sizeof *cells);
+        if (slab == NULL || cells == NULL) {
+            free(slab);
+            free(cells);
+            return NULL;
+        }
+        tk_large_pages(cells, (size_t)count * TK_REGION_CELLS * sizeof *cells);
+        *slab = (tk_slab){table->slabs, cells};
+        table->slabs = slab;
+        table->slab_cells = count < LARGEST_SLAB ? 2 * count : count;
+        for (uint32_t number = count; number-- > 0;) {
+            if (!push_spare(table, cells + (size_t)number * TK_REGION_CELLS)) {
+                break;
+            }
+        }
+    }
+    return table->spare_count > 0 ? table->spare[--table->spare_count] : NULL;
 }
 
 static bool grow_regions(tk_table *table) {
@@ -54,8 +98,7 @@ static tk_region *begin_region(tk_table *table, uint64_t address) {
         return NULL;
     }
     tk_region *region = tk_table_region(table, address);
-    bool spare = table->spare_count > 0;
-    uint32_t *cells = spare ? table->spare[--table->spare_count] : calloc(TK_REGION_CELLS, sizeof *cells);
+    uint32_t *cells = new_cells(table);
     if (cells == NULL) {
         return NULL;
     }
@@ -66,16 +109,9 @@ static tk_region *begin_region(tk_table *table, uint64_t address) {
 
 /* Take a region out whose last block died: its cells are all 0 again. */
 static void end_region(tk_table *table, tk_region *gone) {
-    if (table->spare_count == table->spare_room) {
-        uint64_t room = 2 * table->spare_room + 64;
-        uint32_t **larger = realloc(table->spare, room * sizeof *larger);
-        if (larger == NULL) {
-            return; /* then it stays */
-        }
-        table->spare = larger;
-        table->spare_room = room;
+    if (!push_spare(table, gone->cells)) {
+        return; /* then it stays */
     }
-    table->spare[table->spare_count++] = gone->cells;
     table->regions_used--;
     uint64_t hole = (uint64_t)(gone - table->regions);
     uint64_t at = (hole + 1) & table->mask;
@@ -102,6 +138,7 @@ static uint32_t new_block(tk_table *table) {
         if (larger == NULL) {
             return 0;
         }
+        tk_large_pages(larger, room * sizeof *larger);
         table->blocks = larger;
         table->blocks_room = (uint32_t)room;
     }

@@ -12,10 +12,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-enum { BATCH = 256 };
+enum { BATCH = 256, TOLD = 4096 };
 
 typedef struct {
-    PyObject **seen; /* open addressing, NULL: free */
+    PyObject *told[TOLD]; /* some of those that refer to nothing: to be told twice does no harm, only costs */
+    PyObject **seen;      /* untracked containers; open addressing, NULL: free */
     uint64_t mask, used;
     PyObject **pending;
     uint64_t waiting, room;
@@ -85,26 +86,38 @@ static void tell(pass *self, PyObject *object) {
     }
 }
 
+static bool put_aside(pass *self, PyObject *object) {
+    if (self->waiting == self->room) {
+        uint64_t room = 2 * self->room + 256;
+        PyObject **larger = realloc(self->pending, room * sizeof *larger);
+        if (larger == NULL) {
+            return false;
+        }
+        self->pending = larger;
+        self->room = room;
+    }
+    self->pending[self->waiting++] = object;
+    return true;
+}
+
+/* What the collector tracks comes from its lists. Tuples and dictionaries of untracked things do not, and of
+   untracked objects only these two are certain to be whole. The rest refers to nothing. */
 static int visit(PyObject *object, void *context) {
     pass *self = context;
-    if (self->failed || !meet(self, object)) {
+    if (self->failed || PyObject_GC_IsTracked(object)) {
         return 0;
     }
-    tell(self, object);
-    /* What the collector tracks comes from its lists. Tuples and dictionaries of untracked things do not, and of
-       untracked objects only these two are certain to be whole. */
-    if ((PyTuple_CheckExact(object) || PyDict_CheckExact(object)) && !PyObject_GC_IsTracked(object)) {
-        if (self->waiting == self->room) {
-            uint64_t room = 2 * self->room + 256;
-            PyObject **larger = realloc(self->pending, room * sizeof *larger);
-            if (larger == NULL) {
-                self->failed = true;
-                return 0;
-            }
-            self->pending = larger;
-            self->room = room;
+    if (PyTuple_CheckExact(object) || PyDict_CheckExact(object)) {
+        if (meet(self, object)) {
+            tell(self, object);
+            self->failed |= !put_aside(self, object);
         }
-        self->pending[self->waiting++] = object;
+        return 0;
+    }
+    PyObject **told = &self->told[(uintptr_t)object >> 4 & (TOLD - 1)];
+    if (*told != object) {
+        *told = object;
+        tell(self, object);
     }
     return 0;
 }
@@ -119,9 +132,7 @@ static void visit_pending(pass *self) {
 static void walk_generation(pass *self, PyGC_Head *head) {
     for (PyGC_Head *at = (PyGC_Head *)head->_gc_next; at != head && !self->failed; at = (PyGC_Head *)at->_gc_next) {
         PyObject *object = (PyObject *)(at + 1);
-        if (meet(self, object)) {
-            tell(self, object);
-        }
+        tell(self, object);
         traverseproc traverse = Py_TYPE(object)->tp_traverse;
         if (traverse != NULL) {
             traverse(object, visit, self);
@@ -151,7 +162,7 @@ int64_t tk_live_types(uint16_t thread) {
     if (self == NULL) {
         return -1;
     }
-    self->mask = (1 << 16) - 1;
+    self->mask = (1 << 10) - 1;
     self->seen = calloc(self->mask + 1, sizeof *self->seen);
     self->thread = thread;
     if (self->seen != NULL) {

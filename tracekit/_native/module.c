@@ -73,7 +73,7 @@ static void in_child(void) {
     tk_hooks_abandon();
 }
 
-static PyObject *prepare(PyObject *module, PyObject *active) {
+static PyObject *prepare(PyObject *module, PyObject *nothing) {
     static bool guarded;
     if (!guarded && pthread_atfork(NULL, NULL, in_child) != 0) {
         return PyErr_NoMemory();
@@ -82,7 +82,7 @@ static PyObject *prepare(PyObject *module, PyObject *active) {
     if (tk_stack_begin() != 0 || tk_types_begin() != 0) {
         return PyErr_NoMemory();
     }
-    tk_threads_begin(PyDict_CheckExact(active) ? active : NULL);
+    tk_threads_begin();
     Py_RETURN_NONE;
 }
 
@@ -196,7 +196,7 @@ static PyObject *collection(PyObject *module, PyObject *const *arguments, Py_ssi
 static PyMethodDef methods[] = {
     {"attach", attach, METH_O, "attach(path): map the ring."},
     {"define", define, METH_VARARGS, "define(what, number, payload): write a definition."},
-    {"prepare", prepare, METH_O, "prepare(threading._active): new numbers for threads, codes, stacks and types."},
+    {"prepare", prepare, METH_NOARGS, "New numbers for threads, codes, stacks and types."},
     {"know_type", know_type, METH_O, "know_type(type): it exists, so its address may be taken for a type."},
     {"start", start, METH_O, "start(time_zero_ns): write the mark start and hook the allocators."},
     {"stop", stop, METH_NOARGS, "Unhook and write the mark end."},

@@ -27,6 +27,12 @@ typedef struct {
 } shadow_frame;
 
 typedef struct {
+    /* The newest frame of the last walk, by itself: most allocations come from the one before, a little further on. */
+    tk_frame *last; /* NULL: look into the array */
+    const void *last_ip;
+    shadow_frame *last_entry;
+    uint32_t last_node;
+    uint32_t last_parent;
     shadow_frame *frames;
     uint32_t count;
     uint32_t room;
@@ -396,22 +402,42 @@ static uint32_t walk(shadow *all, tk_frame *top) {
    that was walked when it got it, and none of its callers can have moved since: no need to look at them. */
 enum { RUNNING = -1, WALKED = -20776 };
 
-static bool is_walked(const shadow *all, const tk_frame *top, int64_t *index) {
-    if (top->stacktop != WALKED) {
-        return false;
-    }
-    *index = find(all, top);
-    return *index >= 0;
+static inline void remember(shadow *all, uint32_t index) {
+    shadow_frame *entry = &all->frames[index];
+    all->count = index + 1;
+    all->last = entry->frame;
+    all->last_ip = entry->ip;
+    all->last_entry = entry;
+    all->last_node = entry->node;
+    all->last_parent = index > 0 ? entry[-1].node : 0;
 }
 
-static uint32_t walk_top(shadow *all, tk_frame *top, int64_t index) {
-    shadow_frame *own = &all->frames[index];
-    all->count = (uint32_t)index + 1;
-    if (own->ip != tk_frame_ip(top)) {
-        own->ip = tk_frame_ip(top);
-        own->node = intern(index > 0 ? own[-1].node : 0, top);
+/* The activation that was walked last is still on top; its instruction may be another one. */
+static inline uint32_t same_top(shadow *all, tk_frame *top) {
+    const void *ip = tk_frame_ip(top);
+    if (all->last_ip != ip) {
+        all->last_ip = ip;
+        all->last_node = intern(all->last_parent, top);
+        all->last_entry->ip = (void *)ip;
+        all->last_entry->node = all->last_node;
     }
-    return own->node;
+    return all->last_node;
+}
+
+/* Another one is on top: one that was walked before, or one that has to be. */
+static uint32_t other_top(shadow *all, tk_frame *top) {
+    int64_t index = top->stacktop == WALKED ? find(all, top) : -1;
+    if (index >= 0) {
+        remember(all, (uint32_t)index);
+        return same_top(all, top);
+    }
+    all->last = NULL;
+    uint32_t node = walk(all, top);
+    if (all->count > 0 && (top->stacktop == RUNNING || top->stacktop == WALKED)) {
+        top->stacktop = WALKED;
+        remember(all, all->count - 1);
+    }
+    return node;
 }
 
 #ifdef TK_CHECK_STACKS
@@ -440,16 +466,13 @@ uint32_t tk_stack_node(PyThreadState *state) {
     if (all->epoch != epoch) {
         all->epoch = epoch;
         all->count = 0;
+        all->last = NULL;
     }
-    int64_t index;
     uint32_t node;
-    if (is_walked(all, top, &index)) {
-        node = walk_top(all, top, index);
+    if (all->last == top && top->stacktop == WALKED) {
+        node = same_top(all, top);
     } else {
-        node = walk(all, top);
-        if (top->stacktop == RUNNING && all->count > 0) {
-            top->stacktop = WALKED;
-        }
+        node = other_top(all, top);
     }
     check(all, top);
     return node;

@@ -38,11 +38,40 @@ uint16_t tk_thread_becomes_known(uint32_t recording, bool holder) {
     return tk_my_number;
 }
 
-void tk_threads_begin(PyObject *active) {
+void tk_threads_begin(void) {
     atomic_store(&next_thread, 1);
     atomic_fetch_add(&tk_recording_number, 1);
-    Py_XINCREF(active);
-    Py_XSETREF(threads_active, active);
+    Py_CLEAR(threads_active);
+}
+
+#if PY_VERSION_HEX >= 0x030D0000
+#define IS_FINALIZING Py_IsFinalizing
+#else
+#define IS_FINALIZING _Py_IsFinalizing
+#endif
+
+/* threading._active (identity to Thread), once the program has imported that module; not a reason to import it.
+   NULL when the interpreter is being torn down (a program can take our atexit callback away): it has no modules then,
+   and asking for them is a fatal error. */
+static PyObject *all_threads(void) {
+    static PyObject *module_name, *dict_name;
+    if (IS_FINALIZING()) {
+        return NULL;
+    }
+    if (threads_active == NULL) {
+        if (module_name == NULL) {
+            module_name = PyUnicode_InternFromString("threading");
+            dict_name = PyUnicode_InternFromString("_active");
+        }
+        PyObject *modules = PyImport_GetModuleDict();
+        PyObject *module = module_name && PyDict_CheckExact(modules) ? PyDict_GetItemWithError(modules, module_name) : NULL;
+        PyObject *names = module && PyModule_CheckExact(module) ? PyModule_GetDict(module) : NULL;
+        PyObject *active = names && dict_name ? PyDict_GetItemWithError(names, dict_name) : NULL;
+        if (active != NULL && PyDict_CheckExact(active)) {
+            threads_active = Py_NewRef(active);
+        }
+    }
+    return threads_active;
 }
 
 static PyObject *name_of(PyObject *thread) {
@@ -88,7 +117,8 @@ static uint16_t newest(uint64_t identity) {
 void tk_threads_name_all(void) {
     PyObject *identity, *thread;
     Py_ssize_t at = 0;
-    while (threads_active != NULL && PyDict_Next(threads_active, &at, &identity, &thread)) {
+    PyObject *active = all_threads();
+    while (active != NULL && PyDict_Next(active, &at, &identity, &thread)) {
         if (PyLong_CheckExact(identity)) {
             uint16_t number = newest(PyLong_AsUnsignedLongMask(identity));
             if (number != 0 && !named[number]) {
@@ -105,7 +135,8 @@ void tk_threads_look_now(uint16_t number) {
     tk_next_look = tk_next_look < LAST_LOOK ? 4 * tk_next_look : 0;
     PyObject *identity, *thread;
     Py_ssize_t at = 0;
-    while (threads_active != NULL && PyDict_Next(threads_active, &at, &identity, &thread)) {
+    PyObject *active = all_threads();
+    while (active != NULL && PyDict_Next(active, &at, &identity, &thread)) {
         if (PyLong_CheckExact(identity) && PyLong_AsUnsignedLongMask(identity) == (uint64_t)pthread_self()) {
             define_name(number, thread);
             return;

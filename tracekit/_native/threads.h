@@ -20,9 +20,8 @@ static inline uint16_t tk_thread(bool holder) {
     return tk_my_recording == recording ? tk_my_number : tk_thread_becomes_known(recording, holder);
 }
 
-/* A new recording begins: threads are numbered anew. `active` is threading._active (identity to Thread), or NULL.
-   Needs the GIL, as does what follows. */
-void tk_threads_begin(PyObject *active);
+/* A new recording begins: threads are numbered anew. Needs the GIL, as does what follows. */
+void tk_threads_begin(void);
 
 /* Define the names of all threads that have one and are not named yet. Makes no objects that last, runs no code of
    the program. */

@@ -9,13 +9,13 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import threading
+import sys
 import time
 
 from tracekit._native import _engine
 from tracekit.record import active, forks
 from tracekit.record.facts import hello
-from tracekit.record.slots import DEF_HELLO, DEF_NOTICE, pack_texts
+from tracekit.record.slots import DEF_HELLO, DEF_NOTICE, DEF_THREAD, pack_texts
 
 TYPES_BUDGET = (0.05, 0.1)
 """Seconds of grace, and share of the running time, that telling types of live blocks at marks may take."""
@@ -39,7 +39,7 @@ class NativeEngine:
 
     def start(self) -> None:
         """Begin: from here to :meth:`stop` (called at exit) everything is recorded."""
-        _engine.prepare(threading._active)  # type: ignore[attr-defined] # noqa: SLF001
+        _engine.prepare()
         pending: list[type] = [object]
         for kind in pending:
             _engine.know_type(kind)
@@ -47,6 +47,8 @@ class NativeEngine:
         del pending
         zero = time.monotonic_ns()
         _engine.define(DEF_HELLO, *hello(self.name, "offsets", zero, 0))
+        if "threading" not in sys.modules:  # which alone knows names, and there is one thread
+            _engine.define(DEF_THREAD, 1, pack_texts("MainThread"))
         self._started_at = time.perf_counter()
         self._running = True
         active.engine = self
