@@ -263,111 +263,152 @@ static inline void look_ahead(tk_fold *self, const tk_slot *slots, Py_ssize_t ne
     __builtin_prefetch(&self->live.blocks[*self->ahead[(next + TK_NEAR) & (TK_AHEAD - 1)]]);
 }
 
-/* The usual: an allocation at a free address, or a free of a live block. From slot `next` on, at most up to `end`, for
-   which there are rows; ends at the first slot that is anything else, or may be. What is written in the loop stays in
-   registers, which it cannot in the object since bytes may lie anywhere. */
+/* What the usual run writes. Values of its own stay in registers, which those of the object cannot: a byte that is
+   written may be one of theirs. */
+typedef struct {
+    uint8_t *kind, *domain, *cause;
+    int64_t *time_ns, *address, *size, *alloc_seq;
+    int32_t *thread_id, *stack_id, *type_id;
+    int64_t first_seq, born_bytes, live_bytes, live_blocks, peak_bytes, peak_blocks, peak_seq;
+    Py_ssize_t row, frees;
+} tk_usual;
+
+#define USUAL static inline __attribute__((always_inline))
+
+USUAL tk_usual usual_begin(tk_fold *self) {
+    return (tk_usual){
+        .kind = TK_COLUMN(self, uint8_t, TK_KIND),
+        .domain = TK_COLUMN(self, uint8_t, TK_DOMAIN),
+        .cause = TK_COLUMN(self, uint8_t, TK_CAUSE),
+        .time_ns = TK_COLUMN(self, int64_t, TK_TIME_NS),
+        .address = TK_COLUMN(self, int64_t, TK_ADDRESS),
+        .size = TK_COLUMN(self, int64_t, TK_SIZE),
+        .alloc_seq = TK_COLUMN(self, int64_t, TK_ALLOC_SEQ),
+        .thread_id = TK_COLUMN(self, int32_t, TK_THREAD_ID),
+        .stack_id = TK_COLUMN(self, int32_t, TK_STACK_ID),
+        .type_id = TK_COLUMN(self, int32_t, TK_TYPE_ID),
+        .first_seq = self->first_seq,
+        .live_bytes = self->live_bytes,
+        .live_blocks = self->live_blocks,
+        .peak_bytes = self->peak_bytes,
+        .peak_blocks = self->peak_blocks,
+        .peak_seq = self->peak_seq,
+        .row = self->rows,
+    };
+}
+
+USUAL void usual_end(tk_fold *self, const tk_usual *now) {
+    int64_t births = now->row - self->rows - now->frees;
+    self->rows = now->row;
+    self->live.count += (uint64_t)births - (uint64_t)now->frees;
+    self->allocations += births;
+    self->frees += now->frees;
+    self->batch_bytes += now->born_bytes;
+    self->allocated_bytes += now->born_bytes;
+    self->live_bytes = now->live_bytes;
+    self->live_blocks = now->live_blocks;
+    self->peak_bytes = now->peak_bytes;
+    self->peak_blocks = now->peak_blocks;
+    self->peak_seq = now->peak_seq;
+}
+
+/* An allocation at a free address of a region that has blocks. False, and nothing done, if it is anything else. */
+USUAL bool usual_birth(tk_table *table, tk_usual *now, tk_slot slot) {
+    uint64_t address = slot.word >> TK_SIZE_BITS << 4;
+    int64_t size = (int64_t)(slot.word & TK_SIZE_WIDE);
+    tk_region *region = tk_table_region(table, address);
+    if (slot.flags >= DOMAINS || slot.node > INT32_MAX || address == 0 || region->cells == NULL) {
+        return false;
+    }
+    uint32_t *cell = &region->cells[tk_table_cell(address)], number = table->unused;
+    if (*cell != 0 || (number == 0 && table->blocks_used == table->blocks_room)) {
+        return false;
+    }
+    if (number == 0) {
+        number = table->blocks_used++;
+    } else {
+        table->unused = table->blocks[number].node;
+        __builtin_prefetch(&table->blocks[table->unused], 1);
+    }
+    Py_ssize_t row = now->row;
+    table->blocks[number] = (tk_block){address, now->first_seq + row, size, slot.node, slot.flags};
+    *cell = number;
+    region->count++;
+    now->kind[row] = ALLOCATION;
+    now->address[row] = (int64_t)address;
+    now->size[row] = size;
+    now->domain[row] = slot.flags;
+    now->stack_id[row] = (int32_t)slot.node;
+    now->alloc_seq[row] = -1;
+    now->cause[row] = 0;
+    now->type_id[row] = 0;
+    now->born_bytes += size;
+    now->live_bytes += size;
+    now->live_blocks++;
+    if (now->live_bytes > now->peak_bytes) {
+        now->peak_bytes = now->live_bytes;
+        now->peak_blocks = now->live_blocks;
+        now->peak_seq = now->first_seq + row;
+    }
+    return true;
+}
+
+/* The free of a live block that is not the last of its region, and not for a realloc. False likewise. */
+USUAL bool usual_death(tk_table *table, tk_usual *now, tk_slot slot) {
+    tk_region *region = tk_table_region(table, slot.word);
+    if (slot.flags >= CAUSES || slot.flags == TK_CAUSE_REALLOC || slot.node > INT32_MAX || region->cells == NULL) {
+        return false;
+    }
+    uint32_t *cell = &region->cells[tk_table_cell(slot.word)], number = *cell;
+    tk_block *block = &table->blocks[number];
+    if (number == 0 || block->address != slot.word || region->count == 1) {
+        return false;
+    }
+    Py_ssize_t row = now->row;
+    now->live_bytes -= block->size;
+    now->live_blocks--;
+    now->frees++;
+    now->kind[row] = FREE;
+    now->address[row] = 0;
+    now->size[row] = 0;
+    now->domain[row] = 0;
+    now->stack_id[row] = 0;
+    now->alloc_seq[row] = block->seq;
+    now->cause[row] = slot.flags;
+    now->type_id[row] = (int32_t)slot.node;
+    block->node = table->unused;
+    table->unused = number;
+    *cell = 0;
+    region->count--;
+    return true;
+}
+
+/* Slots from `next` on as long as they are usual, at most up to `end`: for so many there are rows. Returns the first
+   slot that is left. */
 static Py_ssize_t usual_run(tk_fold *self, const tk_slot *slots, Py_ssize_t next, Py_ssize_t end, Py_ssize_t count) {
     if (self->has_wide || self->has_repeat || self->live_bytes >= MAX_SUM - SURELY ||
         self->batch_bytes >= MAX_SUM - SURELY || self->allocated_bytes >= MAX_SUM - SURELY) {
         return next;
     }
-    tk_table *table = &self->live;
-    uint8_t *kind = TK_COLUMN(self, uint8_t, TK_KIND), *domain = TK_COLUMN(self, uint8_t, TK_DOMAIN);
-    uint8_t *cause = TK_COLUMN(self, uint8_t, TK_CAUSE);
-    int64_t *time_ns = TK_COLUMN(self, int64_t, TK_TIME_NS), *address = TK_COLUMN(self, int64_t, TK_ADDRESS);
-    int64_t *size = TK_COLUMN(self, int64_t, TK_SIZE), *alloc_seq = TK_COLUMN(self, int64_t, TK_ALLOC_SEQ);
-    int32_t *thread_id = TK_COLUMN(self, int32_t, TK_THREAD_ID), *stack_id = TK_COLUMN(self, int32_t, TK_STACK_ID);
-    int32_t *type_id = TK_COLUMN(self, int32_t, TK_TYPE_ID);
-    const int64_t now = self->time_ns, first_seq = self->first_seq;
-    int64_t born_bytes = 0, live_bytes = self->live_bytes, live_blocks = self->live_blocks;
-    int64_t peak_bytes = self->peak_bytes, peak_blocks = self->peak_blocks, peak_seq = self->peak_seq;
-    Py_ssize_t row = self->rows, began = row, frees = 0;
-    for (; next < end; next++, row++) {
+    tk_usual now = usual_begin(self);
+    const int64_t time_ns = self->time_ns;
+    for (; next < end; next++) {
         const tk_slot slot = slots[next];
         if (next + TK_FAR < count) {
             look_ahead(self, slots, next);
         }
         if (slot.kind == TK_ALLOC) {
-            uint64_t where = slot.word >> TK_SIZE_BITS << 4;
-            int64_t bytes = (int64_t)(slot.word & TK_SIZE_WIDE);
-            tk_region *region = tk_table_region(table, where);
-            if (slot.flags >= DOMAINS || slot.node > INT32_MAX || where == 0 || region->cells == NULL) {
+            if (!usual_birth(&self->live, &now, slot)) {
                 break;
             }
-            uint32_t *cell = &region->cells[tk_table_cell(where)];
-            uint32_t number = table->unused;
-            if (*cell != 0 || (number == 0 && table->blocks_used == table->blocks_room)) {
-                break;
-            }
-            tk_block *block = &table->blocks[number];
-            if (number == 0) {
-                number = table->blocks_used++;
-                block = &table->blocks[number];
-            } else {
-                table->unused = block->node;
-                __builtin_prefetch(&table->blocks[table->unused], 1);
-            }
-            *block = (tk_block){where, first_seq + row, bytes, slot.node, slot.flags};
-            *cell = number;
-            region->count++;
-            kind[row] = ALLOCATION;
-            address[row] = (int64_t)where;
-            size[row] = bytes;
-            domain[row] = slot.flags;
-            stack_id[row] = (int32_t)slot.node;
-            alloc_seq[row] = -1;
-            cause[row] = 0;
-            type_id[row] = 0;
-            born_bytes += bytes;
-            live_bytes += bytes;
-            live_blocks++;
-            if (live_bytes > peak_bytes) {
-                peak_bytes = live_bytes;
-                peak_blocks = live_blocks;
-                peak_seq = first_seq + row;
-            }
-        } else if (slot.kind == TK_FREE) {
-            tk_region *region = tk_table_region(table, slot.word);
-            if (slot.flags >= CAUSES || slot.flags == TK_CAUSE_REALLOC || slot.node > INT32_MAX || region->cells == NULL) {
-                break;
-            }
-            uint32_t *cell = &region->cells[tk_table_cell(slot.word)], number = *cell;
-            tk_block *block = &table->blocks[number];
-            if (number == 0 || block->address != slot.word || region->count == 1) {
-                break;
-            }
-            live_bytes -= block->size;
-            live_blocks--;
-            frees++;
-            kind[row] = FREE;
-            address[row] = 0;
-            size[row] = 0;
-            domain[row] = 0;
-            stack_id[row] = 0;
-            alloc_seq[row] = block->seq;
-            cause[row] = slot.flags;
-            type_id[row] = (int32_t)slot.node;
-            block->node = table->unused;
-            table->unused = number;
-            *cell = 0;
-            region->count--;
-        } else {
+        } else if (slot.kind != TK_FREE || !usual_death(&self->live, &now, slot)) {
             break;
         }
-        time_ns[row] = now;
-        thread_id[row] = slot.thread;
+        now.time_ns[now.row] = time_ns;
+        now.thread_id[now.row] = slot.thread;
+        now.row++;
     }
-    table->count += (uint64_t)(row - began) - 2 * (uint64_t)frees;
-    self->rows = row;
-    self->allocations += row - began - frees;
-    self->frees += frees;
-    self->batch_bytes += born_bytes;
-    self->allocated_bytes += born_bytes;
-    self->live_bytes = live_bytes;
-    self->live_blocks = live_blocks;
-    self->peak_bytes = peak_bytes;
-    self->peak_blocks = peak_blocks;
-    self->peak_seq = peak_seq;
+    usual_end(self, &now);
     return next;
 }
 

@@ -221,7 +221,7 @@ static int count_adds(struct dl_phdr_info *info, size_t size, void *data) {
 
 static bool in_library_data(uintptr_t address, size_t bytes) {
     for (uint32_t i = 0; i < segment_count; i++) {
-        if (address >= segments[i].start && address + bytes <= segments[i].end) {
+        if (address >= segments[i].start && address < segments[i].end && segments[i].end - address >= bytes) {
             return true;
         }
     }
