@@ -240,7 +240,7 @@ def test_a_program_that_starts_and_stops_tracemalloc(native: Stage) -> None:
 
 
 def test_a_program_that_takes_the_hooks_away(native: Stage) -> None:
-    """tracemalloc that was there first puts back what it found, without our hooks; that is noticed and told."""
+    """A tracemalloc that was there first puts back what it found, without our hooks: noticed and told."""
     text = TRACEMALLOC.format(before="")
     with recorded(native, text, env={"PYTHONTRACEMALLOC": "1"}) as store:
         assert counts(store) == {301: 3, 303: 3, 304: 3, 305: 3}

@@ -112,27 +112,6 @@ static uint8_t encode_free(tk_model *model, int64_t row, int64_t alike, pile *pi
     return step;
 }
 
-/* Have what the rows further on are about brought into the cache: first the block that a free ends, then the pool
-   that it was in. */
-static inline void look_ahead(const tk_model *model, int64_t row, int64_t count) {
-    enum { FAR = 32, NEAR = 16 };
-    if (row + FAR >= count) {
-        return;
-    }
-    int64_t born = model->alloc_seq[row + FAR] - model->first_seq;
-    if (born >= 0) {
-        __builtin_prefetch(&model->size[born]);
-        __builtin_prefetch(&model->address[born]);
-        __builtin_prefetch(&model->stack_id[born]);
-    }
-    born = model->alloc_seq[row + NEAR] - model->first_seq;
-    if (born >= 0 && born < count) {
-        const tk_pool *pool = &model->pools.pools[tk_pools_place((uint64_t)model->address[born])];
-        __builtin_prefetch(pool);
-        __builtin_prefetch(&pool->below[((uint64_t)model->address[born] & (TK_POOL_BYTES - 1)) >> 4]);
-    }
-}
-
 static bool encode(tk_model *model, int64_t count, const int64_t *time_ns, const int32_t *thread_id, uint8_t *steps,
                    pile *piles) {
     bool fine = true;
@@ -146,7 +125,6 @@ static bool encode(tk_model *model, int64_t count, const int64_t *time_ns, const
             fine &= push(&piles[THREADS], thread_id[row - 1]) && push(&piles[THREAD_RUNS], row - thread_from);
             thread_from = row;
         }
-        look_ahead(model, row, count);
         uint8_t step = 0, kind = model->kind[row];
         int64_t alike = model->match;
         uint8_t guess = alike >= 0 ? model->kind[alike] : TK_EVENT_ALLOCATION;
@@ -311,7 +289,6 @@ static PyObject *codec_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
             Py_CLEAR(self);
             return PyErr_NoMemory();
         }
-        tk_large_pages(self->model, sizeof *self->model);
     }
     return (PyObject *)self;
 }

@@ -98,6 +98,7 @@ static PyObject *start(PyObject *module, PyObject *time_zero) {
     if (PyErr_Occurred()) {
         return NULL;
     }
+    tk_ring_set_origin(started_ns);
     tk_thread(true);
     tk_threads_name_all();
     put_mark(0, "start", 5, true);

@@ -21,7 +21,7 @@
 
 #define RING_MAGIC 0x31474E4952544B54ull
 
-enum { SPINS = 200, PAUSE_NS = 50000, LOOK_EVERY = 200, AHEAD = 32 };
+enum { SPINS = 200, PAUSE_NS = 50000, LOOK_EVERY = 200, AHEAD = 32, TELL_EVERY = 64, TELL_NS = 250000 };
 
 static _Atomic(uint64_t) *words;
 static tk_slot *ring;
@@ -29,6 +29,7 @@ static uint64_t capacity_mask;
 static uint64_t written;
 static uint64_t drained_seen;
 static size_t mapped_bytes;
+static uint64_t origin_ns, told_ns;
 static atomic_flag lock = ATOMIC_FLAG_INIT; /* among those without the GIL, or among all without membarrier */
 static atomic_bool busy;                    /* the holder of the GIL writes */
 static atomic_bool wanted;                  /* somebody without the GIL writes or waits for the ring */
@@ -100,6 +101,11 @@ void tk_ring_let_go(void) {
 }
 
 bool tk_ring_is_open(void) { return atomic_load_explicit(&is_open, memory_order_relaxed); }
+
+void tk_ring_set_origin(uint64_t monotonic_ns) {
+    origin_ns = monotonic_ns;
+    told_ns = 0;
+}
 
 void tk_ring_set_state(uint64_t state) {
     if (tk_ring_is_open()) {
@@ -236,6 +242,18 @@ static inline void put(tk_slot slot) {
     written++;
 }
 
+/* The collector stamps positions of the ring with times, and may be late when it has to wait for a processor. So a
+   program that writes much looks at the clock itself, now and then. */
+__attribute__((noinline)) static void tell_time(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - origin_ns;
+    if (ns - told_ns >= TELL_NS && has_room(1)) {
+        told_ns = ns;
+        put(tk_slot_of(TK_TIME, 0, 0, 0, ns));
+    }
+}
+
 static inline void publish(void) { atomic_store_explicit(&words[TK_WORD_WRITTEN], written, memory_order_release); }
 
 void tk_ring_put(tk_slot slot, bool holder) {
@@ -245,6 +263,9 @@ void tk_ring_put(tk_slot slot, bool holder) {
     take(holder);
     if (tk_ring_is_open() && has_room(1)) {
         put(slot);
+        if (__builtin_expect((written & (TELL_EVERY - 1)) == 0, 0)) {
+            tell_time();
+        }
         publish();
     }
     give(holder);

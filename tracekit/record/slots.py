@@ -13,7 +13,7 @@ A slot is little-endian ``kind u8 | flags u8 | thread u16 | node u32 | word u64`
     ARENA     returned size           address: the object allocator obtained or (flags 1) returned an arena
     TYPED     -        type           address: the live block there is of this type; not an event
 
-REPEAT and TIME come from the portable engine only, UNFREE, ARENA and TYPED from the native one. Bit 7 of an
+REPEAT comes from the portable engine only, UNFREE, ARENA and TYPED from the native one. Bit 7 of an
 ALLOC's flags (REALLOCATED): it replaces the block of this thread's last FREE with cause realloc; the other
 bits are the domain.
 
