@@ -6,12 +6,12 @@ READY := $(VENV)/.ready
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test regrtest lint format bench schemas samples clean
+.PHONY: help demo test lint format sanitize regrtest regrtest-fast bench schemas samples clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml setup.py $(wildcard tracekit/_native/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "tracekit needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -24,9 +24,6 @@ demo: $(READY) ## record a real program, then query, replay and simulate the rec
 test: $(READY) ## run the tests on one Python
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-regrtest: $(READY) ## CPython's own tests with and without the recorder (REGRTEST=--fast: a few)
-	$(BIN)/python -m tools.regrtest $(REGRTEST)
-
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,6 +32,15 @@ lint: $(READY) ## ruff and mypy
 format: $(READY) ## let ruff put the sources in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+sanitize: $(READY) ## the native engine's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(BIN)/python -m tools.sanitize
+
+regrtest: $(READY) ## CPython's own tests with and without the recorder
+	$(BIN)/python -m tools.regrtest $(REGRTEST)
+
+regrtest-fast: $(READY) ## some 25 short ones of them
+	$(BIN)/python -m tools.regrtest --fast $(REGRTEST)
 
 $(VENV)/.bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

@@ -49,14 +49,14 @@ def extension(name: str, sources: list[str], include: list[str]) -> Extension:
 
 kernels = sorted(path.stem for path in NATIVE.glob("kernels*.c"))
 engine = ["module", "hooks", "stack", "types", "live", "threads", "text", "ring"]
-headers = sysconfig.get_path("include")
+headers = Path(sysconfig.get_path("include"))
 
 # The hooks are written for CPython on Linux; its internal headers describe the frames of the interpreter.
 supported = sys.platform.startswith("linux") and sys.implementation.name == "cpython"
 setup(
     ext_modules=[
         extension("_kernels", kernels, []),
-        extension("_engine", engine, [os.path.join(headers, "internal")]),
+        extension("_engine", engine, [str(headers / "internal")]),
     ]
     if supported
     else [],

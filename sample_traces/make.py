@@ -7,6 +7,8 @@
 A trace stays here for good once its log version was released. Its expected answers change only when an answer
 was wrong: look at the difference before it is committed.
 
+Every engine that can record here makes a trace, NAME.ENGINE.tkt.
+
 The names in a trace are relative to the programs' folder; where the interpreter lives is replaced by
 ``python``, so that a trace says nothing about the machine that made it.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -29,10 +32,11 @@ from tracekit.log.reader import LogReader
 from tracekit.log.summary import Summary, summarize
 from tracekit.log.verify import verify
 from tracekit.log.writer import LogWriter
+from tracekit.record.select import native_trouble
 from tracekit.record.session import Program, RecordOptions, record
 from tracekit.replay.heap import heap_at
 from tracekit.replay.moment import resolve_moment
-from tracekit.store.database import open_store
+from tracekit.store.database import Store, open_store
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"
@@ -44,16 +48,31 @@ def answers(trace: Path) -> dict[str, object]:
     """What the tests hold a trace to (tests/gold/test_gold_logs.py)."""
     summary: Summary = summarize(trace)
     fields = msgspec.to_builtins(summary)
-    heaps = {}
     with open_store(trace, cache=False) as store:
-        for moment in ("peak", "end"):
-            heap = heap_at(store, resolve_moment(store, moment), by="site")
-            heaps[moment] = [[group.key, group.bytes, group.blocks] for group in heap.groups]
-    return {
-        "summary": {name: value for name, value in fields.items() if name not in NOT_AN_ANSWER},
-        "heap": heaps,
-        "marks": fields["marks"],
-    }
+        found: dict[str, object] = {
+            "summary": {name: value for name, value in fields.items() if name not in NOT_AN_ANSWER},
+            "heap": {moment: groups(store, moment, "site") for moment in ("peak", "end")},
+            "marks": fields["marks"],
+        }
+        if summary.capabilities.types:
+            found["types"] = {moment: groups(store, moment, "type") for moment in ("peak", "end")}
+        if summary.capabilities.causes:
+            found["causes"] = causes(store)
+    return found
+
+
+def groups(store: Store, moment: str, by: str) -> list[list[object]]:
+    """Key, bytes and blocks of all groups of the heap at a moment."""
+    heap = heap_at(store, resolve_moment(store, moment), by=by)
+    return [[group.key, group.bytes, group.blocks] for group in heap.groups]
+
+
+def causes(store: Store) -> dict[str, int]:
+    """Number of frees by cause."""
+    rows = store.query(
+        "SELECT cause, count(*) FROM events WHERE kind = 'free' GROUP BY ALL ORDER BY ALL"
+    ).rows()
+    return {str(cause): int(str(count)) for cause, count in rows}
 
 
 def write_answers(trace: Path) -> None:
@@ -62,12 +81,13 @@ def write_answers(trace: Path) -> None:
     trace.with_suffix(".expected.json").write_text(text + "\n", encoding="utf-8")
 
 
-def make(program: Path, trace: Path) -> None:
+def make(program: Path, engine: str, trace: Path) -> None:
     """Record a program and keep its trace, with no path of this machine in it."""
     raw = trace.with_suffix(".raw.tkt")
+    what = Program("script", program.name, [])
     try:
         with contextlib.chdir(PROGRAMS):
-            done = record(RecordOptions(program=Program("script", program.name, []), output=raw, force=True))
+            done = record(RecordOptions(program=what, output=raw, force=True, engine=engine))
         if done.output is None or done.exit_status != 0 or not done.complete:
             raise SystemExit(f"{program.name} was not recorded to its end: {done}")
         _anonymize(raw, trace)
@@ -125,16 +145,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.answers:
         for trace in sorted(HERE.glob("v*/*.tkt")):
-            if not options.names or trace.stem in options.names:
+            if not options.names or trace.stem.partition(".")[0] in options.names:
                 write_answers(trace)
         return
     folder = HERE / f"v{LOG_FORMAT_VERSION}"
     folder.mkdir(exist_ok=True)
-    for program in sorted(PROGRAMS.glob("*.py")):
-        trace = folder / f"{program.stem}.tkt"
+    engines = ["portable"] if native_trouble() else ["native", "portable"]
+    for program, engine in itertools.product(sorted(PROGRAMS.glob("*.py")), engines):
+        trace = folder / f"{program.stem}.{engine}.tkt"
         wanted = not options.names or program.stem in options.names
         if wanted and (options.again or not trace.exists()):
-            make(program, trace)
+            make(program, engine, trace)
             sys.stdout.write(f"{trace.relative_to(HERE)}: {trace.stat().st_size} bytes\n")
 
 

@@ -18,7 +18,7 @@ from traces import TraceBuilder, sample_capabilities, sample_header, write_log
 from tracekit.cli.app import main
 
 PROGRAM = (sys.executable, "-P", "-m", "tracekit.cli.app")
-TIMEOUT = 60.0
+TIMEOUT = 240.0
 
 HOSTILE = "evil\x1b[31m\x9b2J\u202e[bold]x[/bold]\n"
 """A name that would do something to a terminal, and something to a library that formats text."""

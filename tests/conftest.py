@@ -9,16 +9,19 @@ from cli_support import Cli, make_log
 from hypothesis import HealthCheck, settings
 from record_support import Stage
 
-from tracekit.record.capabilities import CAPABILITIES
+from tracekit.record.select import native_trouble
 
 # How long an example takes depends on what else the machine does, and says nothing about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
-@pytest.fixture(params=sorted(CAPABILITIES))
+needs_native = pytest.mark.skipif(native_trouble() is not None, reason=str(native_trouble()))
+
+
+@pytest.fixture(params=["portable", pytest.param("native", marks=needs_native)])
 def engine(request: pytest.FixtureRequest) -> str:
-    """Each engine that exists here."""
+    """Each engine."""
     name: str = request.param
     return name
 

@@ -14,10 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from tracekit.log.summary import Summary, summarize
 from tracekit.log.verify import verify
+from tracekit.record.select import select
 
-TIMEOUT = 60.0
+one_engine = pytest.mark.parametrize("engine", [select("auto").engine], indirect=True)
+"""For tests of what is the same for all engines: the session, the command, the log."""
+
+TIMEOUT = 240.0
 """Seconds until a run counts as hung, which is a failure."""
 
 PYTHON = (sys.executable,)

@@ -28,7 +28,7 @@ run() {
     "$@"
 }
 
-say "Record a job that parses and prints back 20 modules of the standard library (about 10 seconds)."
+say "Record a job that parses and prints back 20 modules of the standard library."
 run tracekit record -o unparse.tkt unparse_stdlib.py 20
 
 say "What was recorded?"
@@ -39,6 +39,9 @@ run tracekit query unparse.tkt "SELECT qualname, count(*) AS blocks, sum(size) A
 
 say "The heap when it was at its highest, by function."
 run tracekit replay unparse.tkt --at peak --by function --limit 10
+
+say "What kinds of objects are still there at the end?"
+run tracekit replay unparse.tkt --at end --by type --limit 6
 
 say "What grew between two marks that the program set?"
 run tracekit replay unparse.tkt --from mark:quarter --to mark:done --by site --limit 8

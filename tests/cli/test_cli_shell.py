@@ -86,7 +86,7 @@ def test_dot_commands(cli: Cli, log: Path) -> None:
     assert cli("shell", log, stdin=".quit\nSELECT 1;\n").out == ""
 
 
-def read_until(terminal: int, wanted: bytes, *, after: bytes = b"", seconds: float = 30.0) -> None:
+def read_until(terminal: int, wanted: bytes, *, after: bytes = b"", seconds: float = 240.0) -> None:
     """Read what a program writes to a terminal until a text comes, behind another one if that is given."""
     seen = b""
     deadline = time.monotonic() + seconds
@@ -125,7 +125,7 @@ def test_on_a_terminal(log: Path, tmp_path: Path) -> None:
         read_until(ours, b"...> ")
         interrupt(shell, ours)
         os.write(ours, b"\x04")
-        assert shell.wait(30) == 0
+        assert shell.wait(240) == 0
     finally:
         shell.kill()
         shell.wait()

@@ -72,7 +72,7 @@ def test_ctrl_c(log: Path) -> None:
         query.stdout.readline()
         time.sleep(0.2)  # it fills the pipe and waits
         query.send_signal(signal.SIGINT)
-        _, said = query.communicate(timeout=60)
+        _, said = query.communicate(timeout=240)
     assert (query.returncode, said) == (130, b"")
 
 

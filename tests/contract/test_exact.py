@@ -1,15 +1,15 @@
 """The heap at every mark against tracemalloc's, started and asked at the same instants in the same process.
 
-A witness starts tracemalloc before the recorder's hooks go on top, forgets what it has traced as soon as they
-are there, and asks it for all traces right behind every mark. Then the blocks alive must be the same, by file,
-line and size, with one exception that CPython makes:
+A witness starts tracemalloc before the recorder's hooks go on top, forgets what it has traced as soon as
+they are there, and asks it for all traces right behind every mark. Then the blocks alive must be the
+same, by file, line and size, with one exception that CPython makes:
 
-**Free lists.** A list, dict, tuple, float, slice or context that is not needed any more may wait on a list of
-its type instead of going back to the allocator. When it is taken from there, tracemalloc is told that the object
-is new and writes the block down for the line that reused it; for the allocator nothing happened, and the
-recording keeps the line that allocated the block. So a block of such a type may stand at another line, but it
-must be there: for every size as many blocks have left their line as have come to another one. The witness's own
-call takes such objects, too, at its own line.
+**Free lists.** A list, dict, tuple, float, slice or context that is not needed any more may wait on a
+list of its type instead of going back to the allocator. When it is taken from there, tracemalloc is told
+that the object is new and writes the block down for the line that reused it; for the allocator nothing
+happened, and the recording keeps the line that allocated the block. So a block of such a type may stand
+at another line, but it must be there: for every size as many blocks have left their line as have come to
+another one. The witness's own call takes such objects, too, at its own line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tracekit._native import _engine
 
 start, mark, stop, ask = _engine.start, _engine.mark, _engine.stop, _tracemalloc._get_traces
 answers = []
-_tracemalloc.start(25)
+_tracemalloc.start(1)
 
 def start_together(zero):
     start(zero)
@@ -146,7 +146,7 @@ def check(tmp_path: Path, arguments: list[str], cwd: Path) -> int:
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(site), "WITNESS": str(testimony)},
         stdout=subprocess.DEVNULL,
-        timeout=120,
+        timeout=240,
         check=True,
     )
     heaps = recorded_heaps(log)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from record_support import Stage
+from record_support import Stage, environment
 
 from tracekit.log.summary import summarize
 from tracekit.record.select import native_trouble
@@ -190,6 +190,24 @@ for i in range(2000): buffer += b"x" * 100
     assert arenas in ([], [(1 << 20,)])
 
 
+def test_types_of_what_the_collector_does_not_look_at(native: Stage) -> None:
+    """Keys of dictionaries that are texts, and the parts of code."""
+    text = """
+import tracekit
+names = {}
+for i in range(200): names["a key of two hundred characters" + "-" * 300 + str(i)] = b""
+made = eval("lambda: (" + ", ".join(f"'{i}" + "=" * 800 + "'" for i in range(100)) + ")")
+tracekit.mark("made")
+"""
+    with recorded(native, text) as store:
+        alive = rows(
+            store,
+            "SELECT t.name, count(*) FROM heap_at(moment('mark:made')) heap LEFT JOIN types t USING (type_id)"
+            " WHERE size BETWEEN 350 AND 450 OR size BETWEEN 840 AND 900 GROUP BY ALL ORDER BY ALL",
+        )
+    assert sum(int(str(count)) for name, count in alive if name == "builtins.str") >= 300
+
+
 def test_a_realloc_that_fails_leaves_the_block_alive(native: Stage) -> None:
     text = """
 import resource
@@ -242,7 +260,7 @@ def test_a_program_that_starts_and_stops_tracemalloc(native: Stage) -> None:
 def test_a_program_that_takes_the_hooks_away(native: Stage) -> None:
     """A tracemalloc that was there first puts back what it found, without our hooks: noticed and told."""
     text = TRACEMALLOC.format(before="")
-    with recorded(native, text, env={"PYTHONTRACEMALLOC": "1"}) as store:
+    with recorded(native, text, env=environment(PYTHONTRACEMALLOC="1")) as store:
         assert counts(store) == {301: 3, 303: 3, 304: 3, 305: 3}
     assert [notice.code for notice in summarize(native.log).notices] == ["hooks-replaced"]
 
@@ -266,7 +284,9 @@ print("done")
 
 def test_malloc_in_place_of_pymalloc(native: Stage) -> None:
     for name in ("malloc", "debug", "malloc_debug"):
-        with recorded(native, "print([str(i) for i in range(500)][-1])", env={"PYTHONMALLOC": name}) as store:
+        with recorded(
+            native, "print([str(i) for i in range(500)][-1])", env=environment(PYTHONMALLOC=name)
+        ) as store:
             found = rows(
                 store, "SELECT count(*) FROM allocations JOIN types USING (type_id) WHERE name LIKE '%str'"
             )

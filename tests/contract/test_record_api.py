@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from record_support import PYTHON, Outcome, Stage, Started, run, sound
+from record_support import PYTHON, Outcome, Stage, Started, one_engine, run, sound
 
 from tracekit.errors import all_errors
 from tracekit.log.summary import Summary, summarize
@@ -79,6 +79,7 @@ print("same")
     assert script(stage, text) == Outcome(b"same\n", b"", 0)
 
 
+@one_engine
 def test_exception_passes_through(stage: Stage) -> None:
     text = """
 try:
@@ -132,6 +133,7 @@ for thread in threads:
     stage.sound()
 
 
+@one_engine
 def test_nested(stage: Stage) -> None:
     text = """
 from tracekit.errors import AlreadyRecordingError
@@ -149,6 +151,7 @@ with recording() as outer:
     assert not stage.log.with_name("app.tkt2").exists()
 
 
+@one_engine
 def test_under_record(stage: Stage) -> None:
     text = """
 try:
@@ -163,6 +166,7 @@ tracekit.mark("on")
     assert stage.sound().marks[1].name == "on"
 
 
+@one_engine
 @pytest.mark.parametrize(
     ("how", "code"),
     [
@@ -193,6 +197,7 @@ tracekit.mark("nothing happens")
         stage.sound()
 
 
+@one_engine
 def test_relative_path_and_a_folder_that_is_left(stage: Stage) -> None:
     text = """
 os.mkdir("inner")
@@ -205,6 +210,7 @@ print(it.output.endswith("stage/inner/x.tkt"))
     sound(stage.folder / "inner" / "x.tkt", complete=True)
 
 
+@one_engine
 def test_exit_inside(stage: Stage) -> None:
     assert script(stage, "with recording():\n    sys.exit(5)\n") == Outcome(b"", b"", 5)
     stage.sound()
@@ -254,6 +260,7 @@ print("done")
     assert [mark.name for mark in child.marks] == ["start", "child", "end"]
 
 
+@one_engine
 def test_signals_of_children(stage: Stage) -> None:
     """A program that ignores SIGCHLD, or reaps whatever ends, is not in the way."""
     text = """
@@ -274,6 +281,7 @@ print("done")
     stage.sound()
 
 
+@one_engine
 def test_closed_streams(stage: Stage) -> None:
     text = """
 os.closerange(0, 3)
@@ -285,6 +293,7 @@ os._exit(len(os.listdir("/proc/self/fd")) - 1)
     stage.sound()
 
 
+@one_engine
 def test_nothing_of_the_program_s_is_held(stage: Stage) -> None:
     """A pipe that the program passes on to children is at its end when the program closes it."""
     text = """
@@ -318,6 +327,7 @@ def test_collector_is_lost(stage: Stage) -> None:
     assert b"is gone" in outcome.stderr.splitlines()[-1]
 
 
+@one_engine
 def test_mark_costs_nothing_that_matters_without_a_recording(stage: Stage) -> None:
     text = (
         "import gc\nfor _ in range(100_000): tracekit.mark('x')\nprint('tracekit.record.api' in sys.modules)"

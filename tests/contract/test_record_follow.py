@@ -9,7 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from record_support import TRACEKIT, Outcome, Stage, Started, environment, run, sound, without_addresses
+from record_support import (
+    TIMEOUT,
+    TRACEKIT,
+    Outcome,
+    Stage,
+    Started,
+    environment,
+    one_engine,
+    run,
+    sound,
+    without_addresses,
+)
 
 from tracekit.events import Mark
 from tracekit.log.reader import LogReader
@@ -102,6 +113,7 @@ sys.exit(4)
     assert f"; process {child.pid}: program.py".encode() in said.stderr
 
 
+@one_engine
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(stage: Stage, method: str) -> None:
     text = (
@@ -125,6 +137,7 @@ if __name__ == "__main__":
     assert len(found) == {"fork": 2, "spawn": 3, "forkserver": 4}[method]
 
 
+@one_engine
 def test_process_pool(stage: Stage) -> None:
     text = (
         WORK
@@ -140,6 +153,7 @@ if __name__ == "__main__":
     assert logs_marked(stage) == [["work0", "work1", "work2"]]
 
 
+@one_engine
 def test_subprocess_by_every_way(stage: Stage) -> None:
     stage.write({"child.py": WORK + "import sys; work(sys.argv[1]); print(sys.path[0] != '', sys.argv)\n"})
     text = """
@@ -180,6 +194,7 @@ sys.exit(6)
     assert (first.pid, second.argv, second.exit_status) == (second.pid, ["program.py", "x", "x"], 6)
 
 
+@one_engine
 def test_grandchildren_and_a_child_that_outlives_its_parent(stage: Stage) -> None:
     text = (
         WORK
@@ -207,12 +222,14 @@ os.wait()
     assert len(others(stage)) == 5
 
 
+@one_engine
 def test_a_python_that_still_starts_when_the_program_ends(stage: Stage) -> None:
     text = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import json; print(1)'])\n"
     follow(stage, text)
     assert [summary.argv[0] for summary in others(stage)] == ["-c"]
 
 
+@one_engine
 def test_twenty_at_once(stage: Stage) -> None:
     text = (
         WORK
@@ -243,10 +260,11 @@ event = threading.Event()
 threading.Thread(target=event.wait).start()
 def look():
     numbers = [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]
-    print(numbers, threading.active_count(), signal.getsignal(signal.SIGINT), gc.isenabled(), flush=True)
+    print(numbers, threading.active_count(), signal.getsignal(signal.SIGINT), flush=True)
 look()
 if os.fork() == 0:
     look()
+    print(gc.isenabled(), flush=True)
     os._exit(0)
 os.wait()
 event.set()
@@ -256,6 +274,7 @@ event.set()
     assert [notice.code for notice in child.notices] == ["no-end"]
 
 
+@one_engine
 def test_log_that_exists_is_left_alone(stage: Stage) -> None:
     text = """
 import os, sys
@@ -337,6 +356,7 @@ def left_running(stage: Stage) -> Started:
     return Started([*following(stage), "program.py"], stage.folder)
 
 
+@one_engine
 def test_waits_for_what_the_program_left_and_says_so(stage: Stage) -> None:
     with left_running(stage) as started:
         pid = int(started.line())
@@ -352,13 +372,14 @@ def test_waits_for_what_the_program_left_and_says_so(stage: Stage) -> None:
     assert child.pid == pid
 
 
+@one_engine
 def test_interrupt_ends_the_recording_and_not_the_process(stage: Stage) -> None:
     with left_running(stage) as started:
         pid = int(started.line())
         assert started.process.stderr is not None
         started.process.stderr.readline()
         started.process.send_signal(signal.SIGINT)
-        started.process.wait(20)
+        started.process.wait(TIMEOUT)
         os.kill(pid, 0)
         (stage.folder / "end").touch()
         outcome = started.end()
@@ -367,17 +388,19 @@ def test_interrupt_ends_the_recording_and_not_the_process(stage: Stage) -> None:
     assert [notice.code for notice in child.notices] == ["follow-ended"]
 
 
+@one_engine
 def test_killed_recorder_leaves_the_children_alone(stage: Stage) -> None:
     with left_running(stage) as started:
         int(started.line())
         time.sleep(0.3)
         started.process.kill()
-        started.process.wait(20)
+        started.process.wait(TIMEOUT)
         (stage.folder / "end").touch()
         outcome = started.end()
     assert outcome.stdout == b"done\n"
 
 
+@one_engine
 def test_nothing_is_left_in_temporary_folders(stage: Stage, tmp_path: Path) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from record_support import PYTHON, Stage, Started, environment, recording
+from record_support import PYTHON, TIMEOUT, Stage, Started, environment, one_engine, recording
 
 COUNT = """
 import signal, time
@@ -57,6 +57,7 @@ def to_the_group(started: Started, number: int) -> None:
     os.killpg(started.process.pid, number)
 
 
+@one_engine
 @pytest.mark.parametrize("send", [to_the_process, to_the_group])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT])
 def test_the_program_gets_a_signal_once(stage: Stage, number: int, send: Send) -> None:
@@ -68,6 +69,7 @@ def test_the_program_gets_a_signal_once(stage: Stage, number: int, send: Send) -
     stage.sound()
 
 
+@one_engine
 @pytest.mark.parametrize("send", [to_the_process, to_the_group])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
 def test_ends_by_the_signal_as_python_does(stage: Stage, number: int, send: Send) -> None:
@@ -209,13 +211,14 @@ def typed(command: list[str], stage: Stage) -> tuple[bytes, int]:
                 shown += os.read(master, 4096)
             except OSError:  # the last process has closed the terminal
                 break
-        return shown, process.wait(20)
+        return shown, process.wait(TIMEOUT)
     finally:
         process.kill()
         process.wait()
         os.close(master)
 
 
+@one_engine
 def test_control_c_at_a_terminal(stage: Stage) -> None:
     stage.write({"program.py": TERMINAL})
     plain = typed([*PYTHON, "program.py"], stage)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from record_support import Stage, sound
+from record_support import Stage, one_engine, sound
 
 from tracekit.events import Mark, Totals
 from tracekit.log.reader import LogReader
@@ -105,6 +105,7 @@ def recorded(stage: Stage, text: str) -> Recorded:
     return record(RecordOptions(program=program, output=stage.log, engine=stage.engine))
 
 
+@one_engine
 @pytest.mark.parametrize("full", ["from the first byte", "after 5000 bytes", "at the footer"])
 def test_full_disk(
     stage: Stage, full: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -141,6 +142,7 @@ def test_full_disk(
         assert summary.complete is (full == "at the footer")  # all events are there, and the mark end
 
 
+@one_engine
 def test_mistake_in_the_recorder(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +156,7 @@ def test_mistake_in_the_recorder(
     assert "ZeroDivisionError: mine" in result.notices[0].text
 
 
+@one_engine
 def test_full_disk_for_real(stage: Stage, tmp_path: Path) -> None:
     """On a file system of 16 KiB, where the system lets us mount one."""
     disk = tmp_path / "disk"
@@ -190,6 +193,7 @@ def test_tiny_ring(
     sound(stage.log, complete=True)
 
 
+@one_engine
 def test_stopped_recorder_only_delays(stage: Stage) -> None:
     stage.write({"program.py": BATCH})
     with stage.started(BATCH) as started:
@@ -203,6 +207,7 @@ def test_stopped_recorder_only_delays(stage: Stage) -> None:
     assert stage.sound().exit_status == 3
 
 
+@one_engine
 def test_output_is_never_replaced_by_accident(stage: Stage, tmp_path: Path) -> None:
     stage.write({"program.py": "print('ran')"})
     kept = tmp_path / "kept.tkt"

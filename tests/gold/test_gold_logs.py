@@ -22,6 +22,9 @@ from tracekit.replay.heap import heap_at
 from tracekit.replay.moment import resolve_moment
 from tracekit.store.database import open_store
 
+MOST_BYTES = {"v1": 300_000, "v2": 300_000}
+"""Bytes of all samples of a version."""
+
 SAMPLES = Path(__file__).parents[2] / "sample_traces"
 TRACES = sorted(SAMPLES.glob("v*/*.tkt"))
 NAMES = [f"{trace.parent.name}/{trace.stem}" for trace in TRACES]
@@ -33,20 +36,33 @@ def expected(trace: Path) -> dict[str, Any]:
     return answers
 
 
+def program_of(trace: Path) -> str:
+    """The name of the program that a trace is of; the engine's may follow it."""
+    return trace.stem.partition(".")[0]
+
+
 @pytest.mark.parametrize("version", range(1, LOG_FORMAT_VERSION + 1))
 def test_every_version_has_samples(version: int) -> None:
-    names = {trace.stem for trace in TRACES if trace.parent.name == f"v{version}"}
+    names = {program_of(trace) for trace in TRACES if trace.parent.name == f"v{version}"}
     assert len(names) >= 3, f"record them with 'python sample_traces/make.py': {sorted(names)}"
 
 
 def test_every_program_has_a_sample() -> None:
     programs = {program.stem for program in (SAMPLES / "programs").glob("*.py")}
     assert programs
-    assert programs <= {trace.stem for trace in TRACES}
+    assert programs <= {program_of(trace) for trace in TRACES}
 
 
-def test_the_samples_are_small() -> None:
-    assert sum(trace.stat().st_size for trace in TRACES if trace.parent.name == "v1") < 1_000_000
+@pytest.mark.parametrize("engine", ["native", "portable"])
+def test_both_engines_made_samples(engine: str) -> None:
+    """A native one knows types, causes and addresses; the other one does not."""
+    made = [summarize(trace) for trace in TRACES if trace.parent.name == f"v{LOG_FORMAT_VERSION}"]
+    assert sum(summary.engine == engine for summary in made) >= 3
+
+
+@pytest.mark.parametrize("version", MOST_BYTES)
+def test_the_samples_are_small(version: str) -> None:
+    assert sum(trace.stat().st_size for trace in TRACES if trace.parent.name == version) < MOST_BYTES[version]
 
 
 @each_trace
@@ -79,6 +95,22 @@ def test_the_heap_at_the_peak_and_at_the_end(trace: Path, tmp_path: Path) -> Non
             assert groups
             assert heap.total_bytes == sum(group.bytes for group in heap.groups)
     assert answers["summary"]["peak_bytes"] == sum(group[1] for group in answers["heap"]["peak"])
+
+
+@each_trace
+def test_types_and_causes_where_the_engine_knows_them(trace: Path) -> None:
+    answers = expected(trace)
+    known = summarize(trace).capabilities
+    assert (known.types, known.causes) == ("types" in answers, "causes" in answers)
+    with open_store(trace, cache=False) as store:
+        for moment, groups in answers.get("types", {}).items():
+            heap = heap_at(store, resolve_moment(store, moment), by="type")
+            assert [[group.key, group.bytes, group.blocks] for group in heap.groups] == groups, moment
+            assert {"builtins.str", "builtins.dict", "builtins.function"} & {key for key, *_ in groups}
+        if known.causes:
+            rows = store.query("SELECT cause, count(*) FROM events WHERE kind = 'free' GROUP BY ALL").rows()
+            assert {str(cause): count for cause, count in rows} == answers["causes"]
+            assert sum(answers["causes"].values()) == answers["summary"]["frees"]
 
 
 @each_trace

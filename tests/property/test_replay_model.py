@@ -16,7 +16,7 @@ from tracekit.replay.heap import GROUPINGS, Heap, heap_at
 from tracekit.replay.moment import resolve_moment
 from tracekit.store.database import open_store
 
-slow = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+slow = settings(max_examples=20, suppress_health_check=list(HealthCheck))
 
 Totals = dict[str, tuple[int, int]]
 """(bytes, blocks) by key."""

@@ -10,9 +10,10 @@ import pytest
 
 from tracekit.errors import LogCorruptError
 from tracekit.events import Column, Definitions, PackedStacks, Stack
+from tracekit.log import stacks as stacks_module
 from tracekit.log.columns import encode_column
 from tracekit.log.format import PLAIN, encode_record, unpack_payload
-from tracekit.log.stacks import PACK_FROM, pack_stacks, unpack_stacks
+from tracekit.log.stacks import PACK_FROM, define_stacks, pack_stacks, unpack_stacks
 
 STACKS = [Stack(5 + number, number, 1 + number % 3, number * 7 - 9) for number in range(PACK_FROM)]
 
@@ -60,3 +61,17 @@ def test_both_kinds_in_one_record() -> None:
 def test_columns_that_hold_no_stacks(packed: PackedStacks, match: str) -> None:
     with pytest.raises(LogCorruptError, match=match):
         unpack_stacks(Definitions(packed_stacks=packed))
+
+
+@pytest.mark.parametrize("count", [0, 1, PACK_FROM - 1, PACK_FROM])
+def test_stacks_from_rows(count: int) -> None:
+    rows = np.array([msgspec.structs.astuple(stack) for stack in STACKS[:count]], np.int32).reshape(-1, 4)
+    found = [unpack_stacks(record) for record in define_stacks(rows)]
+    assert found == ([Definitions(stacks=STACKS[:count])] if count else [])
+    assert [pack_stacks(record) for record in found] == list(define_stacks(rows))
+
+
+def test_stacks_from_more_rows_than_a_record_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks_module, "MAX_DEFINITIONS", 10)
+    rows = np.array([msgspec.structs.astuple(stack) for stack in STACKS], np.int32)
+    assert [record.stacks for record in define_stacks(rows)] == [STACKS[:10], STACKS[10:]]

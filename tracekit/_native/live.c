@@ -1,8 +1,8 @@
 /* Walks the live objects to tell their types. Called by module.c at marks and at the end.
 
    Nothing is guessed: objects are reached through the collector's own lists (Include/internal/pycore_gc.h), through
-   tp_traverse as the collector calls it, and through the local variables of running frames. An object that only
-   machine code refers to is not seen, and its block stays without a type. */
+   tp_traverse as the collector calls it, as keys of dictionaries and parts of code, and through the local variables of
+   running frames. An object that only machine code refers to is not seen, and its block stays without a type. */
 #include "live.h"
 #include "ring.h"
 #include "types.h"
@@ -100,14 +100,14 @@ static bool put_aside(pass *self, PyObject *object) {
     return true;
 }
 
-/* What the collector tracks comes from its lists. Tuples and dictionaries of untracked things do not, and of
-   untracked objects only these two are certain to be whole. The rest refers to nothing. */
+/* What the collector tracks comes from its lists. Tuples and dictionaries of untracked things do not, nor does code,
+   and of untracked objects only these are certain to be whole. The rest refers to nothing. */
 static int visit(PyObject *object, void *context) {
     pass *self = context;
     if (self->failed || PyObject_GC_IsTracked(object)) {
         return 0;
     }
-    if (PyTuple_CheckExact(object) || PyDict_CheckExact(object)) {
+    if (PyTuple_CheckExact(object) || PyDict_CheckExact(object) || PyCode_Check(object)) {
         if (meet(self, object)) {
             tell(self, object);
             self->failed |= !put_aside(self, object);
@@ -122,10 +122,39 @@ static int visit(PyObject *object, void *context) {
     return 0;
 }
 
+/* The traversal of a dictionary leaves out keys when all are texts, because these are in no cycle. */
+static void visit_keys(pass *self, PyObject *dictionary) {
+    PyObject *key;
+    Py_ssize_t at = 0;
+    while (PyDict_Next(dictionary, &at, &key, NULL)) {
+        visit(key, self);
+    }
+}
+
+/* Code has no traversal, for the same reason. */
+static void visit_code(pass *self, const PyCodeObject *code) {
+    PyObject *const parts[] = {
+        code->co_consts,   code->co_names, code->co_localsplusnames, code->co_localspluskinds, code->co_filename,
+        code->co_qualname, code->co_name,  code->co_exceptiontable,  code->co_linetable,
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i] != NULL) {
+            visit(parts[i], self);
+        }
+    }
+}
+
 static void visit_pending(pass *self) {
     while (self->waiting > 0) {
         PyObject *next = self->pending[--self->waiting];
+        if (PyCode_Check(next)) {
+            visit_code(self, (PyCodeObject *)next);
+            continue;
+        }
         Py_TYPE(next)->tp_traverse(next, visit, self);
+        if (PyDict_CheckExact(next)) {
+            visit_keys(self, next);
+        }
     }
 }
 
@@ -136,6 +165,9 @@ static void walk_generation(pass *self, PyGC_Head *head) {
         traverseproc traverse = Py_TYPE(object)->tp_traverse;
         if (traverse != NULL) {
             traverse(object, visit, self);
+        }
+        if (PyDict_Check(object)) {
+            visit_keys(self, object);
         }
         visit_pending(self);
     }

@@ -1,52 +1,14 @@
-/* The target's end of the ring; layout in tracekit/record/slots.py, which this file must agree with.
-
-   Owned by hooks.c and stack.c; one ring a process. Every slot is written under the ring's spin lock, which is
-   never held while Python or an allocator runs. The ring is a shared file mapping that the kernel owns. */
+/* The program's end of the ring, one a process: a shared mapping that belongs to the kernel. Every slot is written
+   under the ring's lock (ring.c), which is never held while Python or an allocator runs. */
 #ifndef TRACEKIT_RING_H
 #define TRACEKIT_RING_H
+
+#include "slots.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stddef.h>
-
-enum {
-    TK_HEADER_BYTES = 4096,
-    TK_WORD_CAPACITY = 1,
-    TK_WORD_CLOSED = 2,
-    TK_WORD_STATE = 3,
-    TK_WORD_COLLECTOR_PID = 4,
-    TK_WORD_TARGET_PID = 5,
-    TK_WORD_WRITTEN = 8,
-    TK_WORD_DRAINED = 16,
-    TK_WORD_OUTCOME = 24,
-};
-
-enum { TK_ALLOC = 1, TK_FREE = 2, TK_WIDE = 3, TK_REPEAT = 4, TK_TIME = 5, TK_DEFINE = 6, TK_UNFREE = 7, TK_ARENA = 8,
-       TK_TYPED = 9 };
-
-enum {
-    TK_DEF_HELLO = 1,
-    TK_DEF_THREAD = 2,
-    TK_DEF_CODE = 3,
-    TK_DEF_MARK = 6,
-    TK_DEF_GC_START = 7,
-    TK_DEF_GC_STOP = 8,
-    TK_DEF_NOTICE = 9,
-    TK_DEF_CODE_NODE = 11,
-    TK_DEF_TYPE = 13,
-    TK_DEF_NATIVE_THREAD = 14,
-};
-
-enum { TK_CAUSE_REFCOUNT = 0, TK_CAUSE_GC = 1, TK_CAUSE_REALLOC = 2 };
-
-/* In the flags of an allocation: it replaces the block of the thread's last free with cause realloc. */
-#define TK_REALLOCATED 0x80
-#define TK_MAX_PAYLOAD (1u << 20)
-#define TK_MAX_TEXT 60000u
-
-#define TK_SIZE_BITS 20
-#define TK_SIZE_WIDE ((1u << TK_SIZE_BITS) - 1)
 
 /* kind u8 | flags u8 | thread u16 | node u32, little-endian, and the word. Put together in registers: a slot written
    field by field and read as a whole would wait for the processor's store buffer, which costs as much as the rest. */

@@ -19,6 +19,11 @@ def heap_notes(header: Header, by: str, *, complete: bool) -> list[str]:
         notes.append("the recording has no end: the program was killed, or the log is not whole")
     if by == "type" and not known.types:
         notes.append(f"types are not recorded by {engine}")
+    if by == "type" and known.types:
+        notes.append(
+            "'<unknown>' is memory behind objects (arrays of lists, tables of dicts, buffers), "
+            "and objects whose type was not seen"
+        )
     if by == "thread" and not known.threads:
         notes.append(f"threads are known only in part by {engine}; '<unknown>' is any of them")
     if by == "domain" and not known.domains:

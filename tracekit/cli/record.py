@@ -71,7 +71,10 @@ class RecordCommandOptions:
         typer.Option("--follow", help="Record Python child processes, too, each into a log of its own."),
     ] = False
     max_frames: Annotated[
-        int, typer.Option("--max-frames", metavar="N", help="Innermost frames of a call path to keep.")
+        int,
+        typer.Option(
+            "--max-frames", metavar="N", help="Innermost frames of a call path to keep (portable engine)."
+        ),
     ] = 64
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not say what was recorded.")] = False
     module: Annotated[

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from tracekit.errors import LogCorruptError
 from tracekit.events import MAX_DEFINITIONS, Column, Definitions, PackedStacks, Stack
@@ -18,14 +22,27 @@ def pack_stacks(record: Definitions) -> Definitions:
     if not PACK_FROM <= len(record.stacks) <= MAX_DEFINITIONS or record.packed_stacks is not None:
         return record
     rows = np.array([msgspec.structs.astuple(stack) for stack in record.stacks], np.int64)
-    packed = PackedStacks(
+    return msgspec.structs.replace(record, stacks=[], packed_stacks=_packed(rows))
+
+
+def define_stacks(rows: npt.NDArray[Any]) -> Iterator[Definitions]:
+    """Definitions of stacks that come as rows of integers (stack_id, parent_id, code_id, line)."""
+    for start in range(0, len(rows), MAX_DEFINITIONS):
+        part = rows[start : start + MAX_DEFINITIONS].astype(np.int64)
+        if len(part) < PACK_FROM:
+            yield Definitions(stacks=[Stack(*row) for row in part.tolist()])
+        else:
+            yield Definitions(packed_stacks=_packed(part))
+
+
+def _packed(rows: npt.NDArray[np.int64]) -> PackedStacks:
+    return PackedStacks(
         len(rows),
         encode_column(rows[:, 0], delta=True),
         encode_column(rows[:, 0] - rows[:, 1]),
         encode_column(rows[:, 2]),
         encode_column(rows[:, 3]),
     )
-    return msgspec.structs.replace(record, stacks=[], packed_stacks=packed)
 
 
 def unpack_stacks(record: Definitions) -> Definitions:

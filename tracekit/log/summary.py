@@ -89,7 +89,8 @@ class _Tally:
     """Counts what stands in the log besides its events."""
 
     def __init__(self) -> None:
-        self.threads = self.codes = self.stacks = self.types = 0
+        self.codes = self.stacks = self.types = 0
+        self.threads: set[int] = set()
         self.marks: list[MarkSummary] = []
         self.notices: list[NoticeSummary] = []
         self.max_rss_bytes: int | None = None
@@ -98,7 +99,8 @@ class _Tally:
     def add(self, record: LogRecord) -> None:
         match record:
             case Definitions():
-                self.threads += sum(thread.thread_id != UNKNOWN_THREAD for thread in record.threads)
+                # A thread is defined again when its name becomes known.
+                self.threads.update(thread.thread_id for thread in record.threads)
                 self.codes += len(record.codes)
                 self.stacks += len(record.stacks)
                 self.types += len(record.types)
@@ -174,7 +176,7 @@ def _summary(log: LogReader, tally: _Tally, totals: Totals) -> Summary:
         max_rss_bytes=tally.max_rss_bytes,
         log_bytes=log.size,
         bytes_per_event=log.size / totals.events if totals.events else 0.0,
-        threads=tally.threads,
+        threads=len(tally.threads - {UNKNOWN_THREAD}),
         codes=tally.codes,
         stacks=tally.stacks,
         types=tally.types,

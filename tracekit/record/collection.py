@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tracekit.record.session import RecordOptions
 
 IDLE_SECONDS: Final = 0.002
+IDLE_MOST_SECONDS: Final = 0.008
+"""The fastest engine (25 million slots a second were measured) fills a fifth of a ring in this time."""
+IDLE_FILL: Final = 1 / 16
+"""The part of a ring that may fill during a sleep without making the next one shorter."""
 TELL_SECONDS: Final = 2.0
 ARRIVAL_SECONDS: Final = 1.0
 """How long after the program's end to wait for a Python that is still starting."""
@@ -52,6 +56,7 @@ class Collection:
         self._followed: list[RecordedLog] = []
         self._ended_at = 0.0
         self._told = False
+        self._idle_seconds = IDLE_SECONDS
         self._followers = None
         if door is not None:
             from tracekit.record.followed import Followers  # noqa: PLC0415 - for those that need it
@@ -73,6 +78,7 @@ class Collection:
             self._mind_the_user()
             if not busy:
                 self._wait()
+            self._child.pass_on_signals()
         if self._followers is not None:
             self._followers.close()
 
@@ -136,4 +142,7 @@ class Collection:
 
     def _wait(self) -> None:
         others = [] if self._followers is None else self._followers.descriptors()
-        self._child.wait(IDLE_SECONDS if self._lanes else LOOK_SECONDS, others)
+        self._child.wait(self._idle_seconds if self._lanes else LOOK_SECONDS, others)
+        busiest = max((lane.fill for lane in self._lanes), default=0.0)
+        longer = min(2 * self._idle_seconds, IDLE_MOST_SECONDS)
+        self._idle_seconds = longer if busiest < IDLE_FILL else IDLE_SECONDS

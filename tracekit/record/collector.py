@@ -25,6 +25,7 @@ from tracekit.events import (
     TypeDefinition,
 )
 from tracekit.log.livetypes import encode_live_types
+from tracekit.log.stacks import define_stacks
 from tracekit.log.writer import LogWriter
 from tracekit.record import slots
 from tracekit.record.decode import RingDefinition, RingSlots, RingTypes
@@ -36,6 +37,7 @@ BATCH_EVENTS: Final = 1 << 17
 FLUSH_SECONDS: Final = 0.25
 UNKNOWN_THREAD_NAME: Final = "<unknown>"
 UNNAMED_THREAD: Final = "<unnamed>"
+NO_DEFINITIONS: Final = Definitions()
 
 Facts = dict[str, str]
 
@@ -120,19 +122,28 @@ class Collector:
         writer = self._writer
         if writer is None:
             return
-        codes, stacks = (self._offsets or self._lines).take()
-        threads, self._threads = self._threads, []
-        types, self._types = self._types, []
-        if codes or stacks or threads or types:
-            writer.write(Definitions(threads=threads, codes=codes, stacks=stacks, types=types))
+        self._write_definitions(writer)
         details, self._details = self._details, []
         for record in details:
             writer.write(record)
         if self._fold.rows:
             columns = self._fold.take()
             if self._offsets is not None:
-                columns.stack_id[:] = self._offsets.stack_ids(columns.stack_id)
+                self._offsets.map(columns.stack_id)
             writer.write_events(columns)
+
+    def _write_definitions(self, writer: LogWriter) -> None:
+        threads, self._threads = self._threads, []
+        types, self._types = self._types, []
+        if self._offsets is None:
+            codes, stacks = self._lines.take()
+            new = [Definitions(threads=threads, codes=codes, stacks=stacks, types=types)]
+        else:
+            codes, rows = self._offsets.take()
+            new = [Definitions(threads=threads, codes=codes, types=types), *define_stacks(rows)]
+        for record in new:
+            if record != NO_DEFINITIONS:
+                writer.write(record)
 
     def close(self, exit_status: int | None) -> int:
         """Write what is left and the footer. Returns the length of the log in bytes."""
@@ -223,8 +234,7 @@ class Collector:
 
     def _code_node(self, item: RingDefinition) -> None:
         if self._offsets is not None:
-            for parent, code, offset, node in slots.CODE_NODE.iter_unpack(item.payload):
-                self._offsets.node(node, parent, code, offset)
+            self._offsets.nodes(item.payload)
 
     def _type(self, item: RingDefinition) -> None:
         basic_size, tracked = slots.TYPE_HEAD.unpack_from(item.payload)

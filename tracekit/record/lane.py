@@ -112,6 +112,11 @@ class Lane:
         return bool(items)
 
     @property
+    def fill(self) -> float:
+        """The part of the ring that waits to be drained, 0 to 1."""
+        return self._ring.backlog / self._file.capacity
+
+    @property
     def over(self) -> bool:
         """Whether the process has recorded its own end, or nothing can be written any more."""
         return self._failure is not None or self._file.state == slots.STATE_ENDED

@@ -27,16 +27,20 @@ FORWARDED: Final = (
 )
 """Signals that the program should get when only the recorder does."""
 
-WITNESS_SECONDS: Final = 0.05
-WITNESS_START_SECONDS: Final = 1.0
-"""How long to wait for the witness to tell that it has a signal, too; at first it must start."""
+WITNESS_SECONDS: Final = 5.0
+"""How long to wait for the witness's answer, which comes at once unless the machine is very busy."""
+
+GROUP_SECONDS: Final = 0.02
+"""The kernel gives a signal to one process of a group after the other; the last has it after this."""
+
+_QUESTION: Final = signal.SIGRTMIN
+"""Sent to the witness. The kernel hands out pending signals by their numbers, so this one comes last."""
 
 # Blocks nothing itself: it is started with the signals blocked, and takes them one after the other.
 _WITNESS_CODE: Final = """
 import _signal, os, sys
 parent = int(sys.argv[1])
 numbers = {int(number) for number in sys.argv[2:]}
-os.write(1, bytes([0]))
 while os.getppid() == parent:
     info = _signal.sigtimedwait(numbers, 1)
     if info is not None:
@@ -52,7 +56,7 @@ class _Witness:
     """
 
     def __init__(self) -> None:
-        self._started = False
+        self._told_of: set[int] = set()
         self._told, told = os.pipe()
         try:
             with Path(os.devnull).open("r+b", buffering=0) as nowhere:
@@ -63,10 +67,10 @@ class _Witness:
                         "-ISc",
                         _WITNESS_CODE,
                         str(os.getpid()),
-                        *(str(int(n)) for n in FORWARDED),
+                        *(str(int(n)) for n in (*FORWARDED, _QUESTION)),
                     ],
                     {},
-                    setsigmask={*FORWARDED},
+                    setsigmask={*FORWARDED, _QUESTION},
                     file_actions=[
                         (os.POSIX_SPAWN_DUP2, nowhere.fileno(), 0),
                         (os.POSIX_SPAWN_DUP2, told, 1),
@@ -79,17 +83,25 @@ class _Witness:
         finally:
             os.close(told)
 
-    def has(self, number: int) -> bool:
-        """Whether the whole group got this signal."""
-        deadline = time.monotonic() + (WITNESS_SECONDS if self._started else WITNESS_START_SECONDS)
+    def ours_only(self, numbers: set[int]) -> set[int]:
+        """Those of the signals, which we got, that the rest of the group did not get."""
+        self._ask()
+        if not numbers <= self._told_of:
+            time.sleep(GROUP_SECONDS)
+            self._ask()
+        rest = numbers - self._told_of
+        self._told_of -= numbers
+        return rest
+
+    def _ask(self) -> None:
+        """Learn of all signals that the witness had when it was asked."""
+        os.kill(self._pid, _QUESTION)
+        deadline = time.monotonic() + WITNESS_SECONDS
         while select.select([self._told], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            got = os.read(self._told, 1)
-            if not got or got[0] == number:
-                return bool(got)
-            if got[0] == 0:
-                self._started = True
-                deadline = time.monotonic() + WITNESS_SECONDS
-        return False
+            told = os.read(self._told, 1)
+            if not told or told[0] == _QUESTION:
+                return
+            self._told_of.add(told[0])
 
     def close(self) -> None:
         """End it."""
@@ -101,7 +113,8 @@ class _Witness:
 class Child:
     """A running ``python ARGUMENTS``. Use as a context manager, which also guards the signals.
 
-    Signals that are meant for the program are passed on when we wait, unless the program has them already.
+    Signals that are meant for the program are passed on by :meth:`pass_on_signals`, unless the program has
+    them already.
     In another thread than the main one nothing is passed on, because Python has no handlers there.
     """
 
@@ -166,10 +179,7 @@ class Child:
         return self._status
 
     def wait(self, seconds: float, others: Iterable[int] = ()) -> None:
-        """Sleep, but not beyond the program's end or until one of the ``others`` (descriptors) is ready.
-
-        Passes on signals that only we received.
-        """
+        """Sleep, but not beyond the program's end or until one of the ``others`` (descriptors) is ready."""
         # Not signal.sigtimedwait(): it returns uninitialized memory when it is interrupted at its timeout.
         poll = select.poll()
         if self._end is not None and self._status is None:
@@ -177,11 +187,16 @@ class Child:
         for descriptor in others:
             poll.register(descriptor, select.POLLIN)
         poll.poll(seconds * 1000)
+
+    def pass_on_signals(self) -> None:
+        """Send the program what only we received since the last call."""
         while self._noted:
-            number = self._noted.pop(0)
-            if not self._witness.has(number) and self.running:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, number)
+            noted, self._noted = self._noted, []
+            ours = self._witness.ours_only(set(noted))
+            for number in noted:
+                if number in ours and self.running:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(self.pid, number)
 
     def resident_bytes(self) -> int:
         """Resident set size of the program now, 0 when it cannot be told."""

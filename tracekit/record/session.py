@@ -111,6 +111,7 @@ def record(options: RecordOptions) -> Recorded:
             ring.stop_target()
             while child.running:
                 child.wait(IDLE_SECONDS)
+                child.pass_on_signals()
             raise
         collection.run()
         return collection.recorded()

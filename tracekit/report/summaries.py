@@ -11,6 +11,7 @@ from tracekit.report.pairs import pair_lines
 from tracekit.report.units import human_bytes, human_count, human_seconds, plural
 
 _MOST_MARKS = 12
+_IN_WORDS = {"gc_tracked": "what the collector tracks"}
 
 
 def summary_lines(document: Mapping[str, Any], *, width: int | None = None) -> Iterator[str]:
@@ -93,6 +94,8 @@ def _marks(marks: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _cannot(capabilities: Mapping[str, bool]) -> Iterator[tuple[str, str]]:
-    missing = [name.replace("_", " ") for name, present in capabilities.items() if not present]
+    missing = [
+        _IN_WORDS.get(name, name.replace("_", " ")) for name, present in capabilities.items() if not present
+    ]
     if missing:
         yield "not known", ", ".join(missing)
