@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from log_support import file_size_limit
 from traces import Trace, TraceBuilder, random_trace, write_log
 
 from tracekit.errors import FileMissingError, NotALogError, OutputExistsError, OutputUnwritableError
 from tracekit.events import Definitions, EventBatch, Header, LogRecord, Mark, Notice
+from tracekit.log.columns import empty_columns
 from tracekit.log.dump import BareEvent, DumpRecord, dump
 from tracekit.log.format import pack_prelude
 from tracekit.log.reader import LOST, LogReader
 from tracekit.log.recovery import recover
-from tracekit.log.standins import LOST_NAME
+from tracekit.log.standins import LOST_NAME, unknown_header
 from tracekit.log.summary import summarize
 from tracekit.log.verify import verify
+from tracekit.log.writer import LogWriter
 
 
 def damaged(path: Path, which: type[LogRecord], number: int = 0) -> tuple[int, LogRecord]:
@@ -189,3 +192,20 @@ def test_sources_with_nothing_in_them(tmp_path: Path) -> None:
     with pytest.raises(FileMissingError):
         recover(tmp_path / "no.tkt", tmp_path / "b.tkt")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_free_that_was_lost_may_have_ended_what_a_realloc_replaces(tmp_path: Path) -> None:
+    """Event 2, the free, is missing; or it is there and was none."""
+    problems = {}
+    for missing in (True, False):
+        path = tmp_path / f"{missing}.tkt"
+        born, moved = empty_columns(0, 2 if missing else 3), empty_columns(3, 1)
+        born.address[:] = 4096 + 16 * np.arange(len(born))
+        moved.address[:], moved.alloc_seq[:] = 8192, 1
+        with LogWriter(path.open("wb"), unknown_header()) as writer:
+            writer.write_events(born)
+            writer.write(Notice(LOST, 1, 0, "lost"))
+            writer.write_events(moved)
+        problems[missing] = [problem.partition(": ")[2] for problem in verify(path).problems]
+    assert problems[True] == []
+    assert problems[False] == ["event 3 replaces the block of event 1, which is still alive"]

@@ -179,7 +179,12 @@ class _Check:
         return [
             f"event {columns.first_seq + row} replaces the block of event {block}, which is still alive"
             for row, block in zip(linked[alive].tolist(), old[alive].tolist(), strict=True)
+            if not self._may_have_died(block, columns.first_seq + row)
         ]
+
+    def _may_have_died(self, block: int, before: int) -> bool:
+        """Whether the free of a block may be among the events that are missing before another event."""
+        return any(first < before and after > block for first, after in self._rules.missing)
 
     def _is_missing(self, seq: int) -> bool:
         return any(first <= seq < after for first, after in self._rules.missing)
