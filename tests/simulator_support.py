@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from hypothesis import strategies as st
-from traces import sample_capabilities, sample_header
+from traces import sample_header
 
 from tracekit.events import Cause, Domain, Header, Totals
+from tracekit.record.capabilities import CAPABILITIES
 from tracekit.simulator.parameters import PyMallocParameters
 from tracekit.store.steps import Steps
 
@@ -18,19 +19,7 @@ Step = tuple[int, int, Domain, Cause | None]
 
 PORTABLE = sample_header(
     engine="portable",
-    capabilities=sample_capabilities(
-        exact_order=False,
-        every_event=False,
-        real_addresses=False,
-        real_times=False,
-        domains=False,
-        types=False,
-        causes=False,
-        threads=False,
-        reallocs=False,
-        gc_tracked=False,
-        arenas=False,
-    ),
+    capabilities=CAPABILITIES["portable"],
 )
 NATIVE = sample_header()
 

@@ -8,6 +8,7 @@
 #include "interest.h"
 #include "ring.h"
 #include "stack.h"
+#include "text.h"
 #include "threads.h"
 #include "types.h"
 
@@ -67,12 +68,9 @@ static void refuse_interpreter(hook_set *set) {
     static const char text[] = "the program made a sub-interpreter; recording ended there";
     if (atomic_exchange(&set->recording, false)) {
         char payload[8 + sizeof code + sizeof text];
-        uint32_t lengths[2] = {sizeof code - 1, sizeof text - 1};
-        memcpy(payload, &lengths[0], 4);
-        memcpy(payload + 4, code, lengths[0]);
-        memcpy(payload + 4 + lengths[0], &lengths[1], 4);
-        memcpy(payload + 8 + lengths[0], text, lengths[1]);
-        tk_ring_define(TK_DEF_NOTICE, tk_thread(false), 0, payload, 8 + lengths[0] + lengths[1], NULL, 0, false);
+        size_t bytes = tk_put_bytes(payload, code, sizeof code - 1);
+        bytes += tk_put_bytes(payload + bytes, text, sizeof text - 1);
+        tk_ring_define(TK_DEF_NOTICE, tk_thread(false), 0, payload, bytes, NULL, 0, false);
     }
 }
 

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-enum { BATCH = 256, TOLD = 4096 };
+enum { TOLD = 4096 };
 
 typedef struct {
     PyObject *told[TOLD]; /* some of those that refer to nothing: to be told twice does no harm, only costs */
@@ -20,8 +20,6 @@ typedef struct {
     uint64_t mask, used;
     PyObject **pending;
     uint64_t waiting, room;
-    tk_slot slots[BATCH];
-    uint32_t filled;
     uint16_t thread;
     int64_t written;
     bool failed;
@@ -66,23 +64,12 @@ static bool meet(pass *self, PyObject *object) {
     return true;
 }
 
-static void write_out(pass *self) {
-    for (uint32_t i = 0; i < self->filled; i++) {
-        tk_ring_put(self->slots[i], true);
-    }
-    self->written += self->filled;
-    self->filled = 0;
-}
-
 static void tell(pass *self, PyObject *object) {
     const void *block;
     uint32_t number = tk_types_of_live(object, &block);
     if (number != 0) {
-        self->slots[self->filled++] =
-            tk_slot_of(TK_TYPED, 0, self->thread, number, (uint64_t)(uintptr_t)block);
-        if (self->filled == BATCH) {
-            write_out(self);
-        }
+        tk_ring_put(tk_slot_of(TK_TYPED, 0, self->thread, number, (uint64_t)(uintptr_t)block), true);
+        self->written++;
     }
 }
 
@@ -203,7 +190,6 @@ int64_t tk_live_types(uint16_t thread) {
         }
         walk_generation(self, &interpreter->gc.permanent_generation.head);
         walk_frames(self, interpreter);
-        write_out(self);
     }
     int64_t written = self->seen == NULL || self->failed ? -1 : self->written;
     free(self->seen);

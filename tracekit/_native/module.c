@@ -15,18 +15,10 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
-#include <time.h>
 
-enum { STATE_ATTACHED = 1, STATE_ENDED = 2, MOST_MARK_BYTES = 4000 };
+enum { MOST_MARK_BYTES = 4000 };
 
-static uint64_t started_ns;
 static uint64_t collection_entered_ns;
-
-static uint64_t monotonic_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static PyObject *attach(PyObject *module, PyObject *path) {
     const char *name = PyUnicode_AsUTF8(path);
@@ -38,7 +30,7 @@ static PyObject *attach(PyObject *module, PyObject *path) {
         errno = failure;
         return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
     }
-    tk_ring_set_state(STATE_ATTACHED);
+    tk_ring_set_state(TK_STATE_ATTACHED);
     Py_RETURN_NONE;
 }
 
@@ -94,11 +86,11 @@ static PyObject *know_type(PyObject *module, PyObject *type) {
 }
 
 static PyObject *start(PyObject *module, PyObject *time_zero) {
-    started_ns = PyLong_AsUnsignedLongLong(time_zero);
+    uint64_t monotonic_ns = PyLong_AsUnsignedLongLong(time_zero);
     if (PyErr_Occurred()) {
         return NULL;
     }
-    tk_ring_set_origin(started_ns);
+    tk_ring_set_origin(monotonic_ns);
     tk_thread(true);
     tk_threads_name_all();
     put_mark(0, "start", 5, true);
@@ -111,8 +103,8 @@ static PyObject *start(PyObject *module, PyObject *time_zero) {
 static PyObject *stop(PyObject *module, PyObject *nothing) {
     tk_hooks_remove();
     tk_threads_name_all();
-    put_mark(monotonic_ns() - started_ns, "end", 3, true);
-    tk_ring_set_state(STATE_ENDED);
+    put_mark(tk_ring_now(), "end", 3, true);
+    tk_ring_set_state(TK_STATE_ENDED);
     tk_ring_let_go();
     Py_RETURN_NONE;
 }
@@ -134,11 +126,11 @@ static PyObject *release(PyObject *module, PyObject *nothing) {
 }
 
 static PyObject *mark(PyObject *module, PyObject *name) {
-    static char buffer[4 + TK_MAX_TEXT];
-    size_t bytes = PyUnicode_Check(name) ? tk_put_text(buffer, name) - 4 : 0;
+    static char buffer[TK_MAX_TEXT];
+    size_t bytes = tk_put_utf8(buffer, name);
     bytes = bytes < MOST_MARK_BYTES ? bytes : MOST_MARK_BYTES;
     tk_threads_name_all();
-    put_mark(monotonic_ns() - started_ns, buffer + 4, bytes, false);
+    put_mark(tk_ring_now(), buffer, bytes, false);
     Py_RETURN_NONE;
 }
 
@@ -158,16 +150,16 @@ static PyObject *hook_again(PyObject *module, PyObject *nothing) {
 
 static PyObject *recording(PyObject *module, PyObject *nothing) { return PyBool_FromLong(tk_ring_is_open()); }
 
-static void collection_starts(PyObject *info, uint64_t now, long generation) {
+static void collection_starts(uint64_t now, long generation) {
     struct gc_generation *generations = PyInterpreterState_Get()->gc.generations;
     uint32_t payload[7] = {(uint32_t)generation};
     for (int i = 0; i < 3; i++) {
         payload[1 + i] = (uint32_t)generations[i].count;
         payload[4 + i] = (uint32_t)generations[i].threshold;
     }
-    tk_ring_define(TK_DEF_GC_START, tk_thread(true), now - started_ns, payload, sizeof payload, NULL, 0, true);
+    tk_ring_define(TK_DEF_GC_START, tk_thread(true), now, payload, sizeof payload, NULL, 0, true);
     tk_collection_starts();
-    collection_entered_ns = monotonic_ns();
+    collection_entered_ns = tk_ring_now();
 }
 
 static long field(PyObject *info, const char *name) {
@@ -180,15 +172,15 @@ static PyObject *collection(PyObject *module, PyObject *const *arguments, Py_ssi
     if (count != 2 || !PyUnicode_Check(arguments[0]) || !PyDict_Check(arguments[1]) || !tk_ring_is_open()) {
         Py_RETURN_NONE;
     }
-    uint64_t now = monotonic_ns();
+    uint64_t now = tk_ring_now();
     tk_hooks_quiet();
     if (PyUnicode_CompareWithASCIIString(arguments[0], "start") == 0) {
-        collection_starts(arguments[1], now, field(arguments[1], "generation"));
+        collection_starts(now, field(arguments[1], "generation"));
     } else {
         tk_collection_stops();
         uint64_t payload[3] = {now - collection_entered_ns, (uint64_t)field(arguments[1], "collected"),
                                (uint64_t)field(arguments[1], "uncollectable")};
-        tk_ring_define(TK_DEF_GC_STOP, tk_thread(true), now - started_ns, payload, sizeof payload, NULL, 0, true);
+        tk_ring_define(TK_DEF_GC_STOP, tk_thread(true), now, payload, sizeof payload, NULL, 0, true);
     }
     tk_hooks_loud();
     Py_RETURN_NONE;

@@ -107,6 +107,12 @@ void tk_ring_set_origin(uint64_t monotonic_ns) {
     told_ns = 0;
 }
 
+uint64_t tk_ring_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - origin_ns;
+}
+
 void tk_ring_set_state(uint64_t state) {
     if (tk_ring_is_open()) {
         atomic_store(&words[TK_WORD_STATE], state);
@@ -245,9 +251,7 @@ static inline void put(tk_slot slot) {
 /* The collector stamps positions of the ring with times, and may be late when it has to wait for a processor. So a
    program that writes much looks at the clock itself, now and then. */
 __attribute__((noinline)) static void tell_time(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - origin_ns;
+    uint64_t ns = tk_ring_now();
     if (ns - told_ns >= TELL_NS && has_room(1)) {
         told_ns = ns;
         put(tk_slot_of(TK_TIME, 0, 0, 0, ns));

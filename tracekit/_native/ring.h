@@ -31,6 +31,8 @@ void tk_ring_let_go(void);
 bool tk_ring_is_open(void);
 /* CLOCK_MONOTONIC at time 0 of the recording; to be told before the first event. */
 void tk_ring_set_origin(uint64_t monotonic_ns);
+/* Nanoseconds since then. */
+uint64_t tk_ring_now(void);
 void tk_ring_set_state(uint64_t state);
 /* A word of the ring's first page, also after letting go; 0 when none is mapped. */
 uint64_t tk_ring_word(unsigned number);

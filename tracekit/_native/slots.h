@@ -15,6 +15,8 @@ enum {
     TK_WORD_OUTCOME = 24,
 };
 
+enum { TK_STATE_ATTACHED = 1, TK_STATE_ENDED = 2 };
+
 enum {
     TK_ALLOC = 1,
     TK_FREE = 2,

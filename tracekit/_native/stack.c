@@ -90,7 +90,7 @@ static shadow *begin_thread(void) {
     return mine = all;
 }
 
-void tk_stack_end(void) {
+static void give_back(void) {
     free(nodes);
     free(codes);
     nodes = NULL;
@@ -103,7 +103,7 @@ int tk_stack_begin(void) {
         return -1;
     }
     has_key = true;
-    tk_stack_end();
+    give_back();
     buckets_mask = FEWEST_BUCKETS - 1;
     codes_mask = (1u << 9) - 1;
     nodes = aligned_alloc(64, FEWEST_BUCKETS * BUCKET * sizeof *nodes);
@@ -113,7 +113,7 @@ int tk_stack_begin(void) {
     next_code = 1;
     epoch++;
     if (nodes == NULL || codes == NULL) {
-        tk_stack_end();
+        give_back();
         return -1;
     }
     memset(nodes, 0, FEWEST_BUCKETS * BUCKET * sizeof *nodes);

@@ -9,7 +9,6 @@
 /* Everything below needs the GIL. */
 
 int tk_stack_begin(void);
-void tk_stack_end(void);
 
 /* Node of the calling thread's current call path, 0 for none. Defines new nodes and codes in the ring. */
 uint32_t tk_stack_node(PyThreadState *state);

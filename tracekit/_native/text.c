@@ -10,10 +10,10 @@ size_t tk_put_bytes(char *to, const char *text, size_t bytes) {
     return 4 + (size_t)length;
 }
 
-size_t tk_put_text(char *to, PyObject *text) {
-    size_t at = 4;
+size_t tk_put_utf8(char *to, PyObject *text) {
+    size_t at = 0;
     Py_ssize_t length = PyUnicode_Check(text) ? PyUnicode_GET_LENGTH(text) : 0;
-    for (Py_ssize_t i = 0; i < length && at + 4 <= 4 + TK_MAX_TEXT; i++) {
+    for (Py_ssize_t i = 0; i < length && at + 4 <= TK_MAX_TEXT; i++) {
         Py_UCS4 c = PyUnicode_READ_CHAR(text, i);
         if (c < 0x80) {
             to[at++] = (char)c;
@@ -31,7 +31,11 @@ size_t tk_put_text(char *to, PyObject *text) {
             to[at++] = (char)(0x80 | (c & 63));
         }
     }
-    uint32_t bytes = (uint32_t)(at - 4);
-    memcpy(to, &bytes, 4);
     return at;
+}
+
+size_t tk_put_text(char *to, PyObject *text) {
+    uint32_t bytes = (uint32_t)tk_put_utf8(to + 4, text);
+    memcpy(to, &bytes, 4);
+    return 4 + (size_t)bytes;
 }

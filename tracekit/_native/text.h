@@ -5,8 +5,12 @@
 #include "compat.h"
 #include "ring.h"
 
-/* A text as UTF-8 behind its length, as slots.py's pack_texts() has it: at most 4 + TK_MAX_TEXT bytes, surrogates
-   passed through. Makes no object (PyUnicode_AsUTF8 would keep one in the text). Returns the bytes written. */
+/* A text as UTF-8, at most TK_MAX_TEXT bytes, surrogates passed through. Makes no object (PyUnicode_AsUTF8 would keep
+   one in the text). Returns the bytes written; 0 for what is no text. */
+size_t tk_put_utf8(char *to, PyObject *text);
+
+/* A text as UTF-8 behind its length, as slots.py's pack_texts() has it. Returns the bytes written,
+   at most 4 + TK_MAX_TEXT. */
 size_t tk_put_text(char *to, PyObject *text);
 
 /* The same for a C string. */

@@ -117,12 +117,6 @@ int tk_types_begin(void) {
     return table_begin(&types, 1 << 11) && table_begin(&blocks, 1 << 10) ? 0 : -1;
 }
 
-void tk_types_end(void) {
-    free(types.slots);
-    free(blocks.slots);
-    types = blocks = (table){0};
-}
-
 void tk_types_know(PyTypeObject *type) {
     if (types.slots != NULL && table_place(&types, (uintptr_t)type)->key == 0) {
         table_put(&types, (uintptr_t)type, 0);
@@ -159,15 +153,10 @@ static size_t put_name(char *to, PyTypeObject *type) {
         /* No code of the program runs: the keys of a type's dictionary are exact texts. */
         PyObject *module = module_key && type->tp_dict ? PyDict_GetItemWithError(type->tp_dict, module_key) : NULL;
         if (module != NULL && PyUnicode_Check(module)) {
-            bytes = (uint32_t)tk_put_text(to, module) - 4;
+            bytes = (uint32_t)tk_put_utf8(text, module);
             text[bytes++] = '.';
         }
-        char *name = text + bytes;
-        char before[4];
-        memcpy(before, name - 4, 4); /* tk_put_text() puts the length in front of the text */
-        uint32_t more = (uint32_t)tk_put_text(name - 4, ((PyHeapTypeObject *)type)->ht_qualname) - 4;
-        memcpy(name - 4, before, 4);
-        bytes += more;
+        bytes += (uint32_t)tk_put_utf8(text + bytes, ((PyHeapTypeObject *)type)->ht_qualname);
     } else {
         const char *name = type->tp_name ? type->tp_name : "?";
         const char *prefix = strchr(name, '.') ? "" : "builtins.";

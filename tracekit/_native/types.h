@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 int tk_types_begin(void);
-void tk_types_end(void);
 
 /* A type that is known to exist, since the caller holds it. */
 void tk_types_know(PyTypeObject *type);
