@@ -1,8 +1,6 @@
 """``python -m tracekit``."""
 
-import sys
-
-from tracekit.cli.app import main
+from tracekit.cli.app import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

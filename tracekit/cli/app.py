@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
 from tracekit._version import __version__
-from tracekit.cli import dump, info, query, record, recover, replay, schema, shell, simulate, verify
 from tracekit.cli.command import (
     CONTEXT_SETTINGS,
+    Command,
     Group,
     InterruptedCommandError,
     OutputClosedError,
@@ -23,6 +26,20 @@ from tracekit.cli.output import put
 from tracekit.errors import OutputUnwritableError, SqlError, TracekitError
 from tracekit.report.text import printable
 
+COMMANDS: Final = (
+    "record",
+    "info",
+    "replay",
+    "query",
+    "shell",
+    "simulate",
+    "verify",
+    "recover",
+    "dump",
+    "schema",
+)
+"""In the order in which they are used. Each is a module of this package with a function ``run``."""
+
 EXIT_FAILED = 2
 EXIT_INTERRUPTED = 130
 EXIT_OUTPUT_CLOSED = 141
@@ -31,8 +48,6 @@ EXIT_OUTPUT_CLOSED = 141
 # click, so that it is reached through a name that typer has always exported.
 _ClickError: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 
-app = typer.Typer(cls=Group, add_completion=False, rich_markup_mode=None, context_settings=CONTEXT_SETTINGS)
-
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -40,7 +55,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def _tracekit(
     context: typer.Context,
     version: Annotated[
@@ -63,16 +77,16 @@ def _tracekit(
         put(context.get_help() + "\n")
 
 
-register(app, "record", record.run, cls=record.RecordCommand)
-register(app, "info", info.run)
-register(app, "replay", replay.run)
-register(app, "query", query.run)
-register(app, "shell", shell.run)
-register(app, "simulate", simulate.run)
-register(app, "verify", verify.run)
-register(app, "recover", recover.run)
-register(app, "dump", dump.run)
-register(app, "schema", schema.run)
+def command_group(names: Sequence[str] = COMMANDS) -> Any:
+    """The command line with these commands, as click's object. Only their modules are imported."""
+    app = typer.Typer(
+        cls=Group, add_completion=False, rich_markup_mode=None, context_settings=CONTEXT_SETTINGS
+    )
+    app.callback(invoke_without_command=True)(_tracekit)
+    for name in names:
+        module = import_module(f"tracekit.cli.{name}")
+        register(app, name, module.run, cls=getattr(module, "COMMAND", Command))
+    return typer.main.get_command(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,10 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _have_streams()
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_encode(stream)
-    command = typer.main.get_command(app)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = command.main(
-            args=list(sys.argv[1:] if arguments is None else arguments),
+        # A program that is recorded waits for what is imported here.
+        group = command_group(given[:1] if given[:1] and given[0] in COMMANDS else COMMANDS)
+        status = group.main(
+            args=given,
             prog_name="tracekit",
             standalone_mode=False,
         )
@@ -102,6 +118,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InterruptedCommandError, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return int(status or 0)
+
+
+def program() -> NoReturn:
+    """Run the command line of this process, and end it.
+
+    Taking an interpreter with numpy down module by module takes 25 ms, which `record` would add to the time
+    of every program. So what has to be done at the exit is done, and the rest is left to the kernel.
+    """
+    status = main()
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public name for it
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def _report(error: TracekitError) -> int:
@@ -171,4 +201,4 @@ def _never_fail_to_encode(stream: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -51,6 +51,10 @@ class RecordCommand(Command):
         return rest
 
 
+COMMAND = RecordCommand
+"""What `register` is to make of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordCommandOptions:
     """What `record` was asked."""

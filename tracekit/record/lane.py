@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 import uuid
 from dataclasses import dataclass
@@ -183,6 +182,7 @@ def _reason(failure: Exception) -> str:
 def base_header(setting: Setting, argv: list[str], cwd: str) -> Header:
     """A header without what the process says of itself (:func:`tracekit.record.collector.header_of`)."""
     nothing = PythonInfo("", 0, "", "", "")
+    machine = os.uname()
     return Header(
         trace_uuid=str(uuid.uuid4()),
         tool_version=__version__,
@@ -190,7 +190,7 @@ def base_header(setting: Setting, argv: list[str], cwd: str) -> Header:
         engine_reason=setting.selection.reason,
         capabilities=CAPABILITIES[setting.selection.engine],
         python=nothing,
-        platform=platform.platform(),
+        platform=f"{machine.sysname}-{machine.release}-{machine.machine}",
         pid=0,
         argv=argv,
         cwd=cwd,
