@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DOMAINS = 3, ARENA_BYTES = 1 << 20 };
+enum { DOMAINS = 3, ARENA_BYTES = 1 << 20, PROBING = -1000 };
 
 static const PyMemAllocatorDomain domains[DOMAINS] = {PYMEM_DOMAIN_RAW, PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
 
@@ -39,10 +39,11 @@ struct hook_set {
 static hook_set *current;
 static PyInterpreterState *main_interpreter;
 
+#define COLD __attribute__((noinline, cold))
+#define INLINE static __attribute__((noinline))
 #define TLS static __thread __attribute__((tls_model("initial-exec")))
 TLS int depth;
 TLS uint8_t free_cause;
-TLS bool probing;
 TLS int probed;
 
 void tk_collection_starts(void) { free_cause = TK_CAUSE_GC; }
@@ -50,12 +51,10 @@ void tk_collection_stops(void) { free_cause = TK_CAUSE_REFCOUNT; }
 void tk_hooks_quiet(void) { depth++; }
 void tk_hooks_loud(void) { depth--; }
 
-static inline bool wanted(const hook *self) {
-    if (depth != 0) {
-        return false;
-    }
-    if (probing) {
-        probed++;
+/* Whether a call at this depth is the program's own and to be recorded. */
+static inline bool wanted(const hook *self, int at) {
+    if (__builtin_expect(at != 0, 0)) {
+        probed += at == PROBING;
         return false;
     }
     return atomic_load_explicit(&self->set->recording, memory_order_relaxed);
@@ -63,7 +62,7 @@ static inline bool wanted(const hook *self) {
 
 /* Several interpreters have several stacks of frames and, from 3.12 on, several locks: what is guarded by "the"
    lock here would not be. The recording ends, the program goes on. */
-static void refuse_interpreter(hook_set *set) {
+COLD static void refuse_interpreter(hook_set *set) {
     static const char code[] = "sub-interpreter";
     static const char text[] = "the program made a sub-interpreter; recording ended there";
     if (atomic_exchange(&set->recording, false)) {
@@ -80,116 +79,123 @@ static inline PyThreadState *holder_of(const hook *self) {
     return self->domain == PYMEM_DOMAIN_RAW ? tk_current_state() : tk_holder_state();
 }
 
-static void record_allocation(hook *self, const void *block, size_t size, uint8_t flags) {
+static inline tk_slot allocation_slot(const hook *self, const void *block, size_t size, uint8_t flags, uint16_t thread,
+                                      uint32_t node) {
+    uint64_t word = (uint64_t)(uintptr_t)block >> 4 << TK_SIZE_BITS | (size < TK_SIZE_WIDE ? size : TK_SIZE_WIDE);
+    return tk_slot_of(TK_ALLOC, (uint8_t)(flags | self->domain), thread, node, word);
+}
+
+static inline void put_allocation(tk_slot slot, size_t size, bool holder) {
+    if (__builtin_expect(size >= TK_SIZE_WIDE, 0)) {
+        tk_ring_put_two(tk_slot_of(TK_WIDE, 0, (uint16_t)(slot.head >> 16), 0, size), slot, holder);
+    } else if (holder) {
+        tk_ring_put_as_holder(slot);
+    } else {
+        tk_ring_put(slot, false);
+    }
+}
+
+COLD static void record_foreign_allocation(const hook *self, const void *block, size_t size, uint8_t flags) {
+    put_allocation(allocation_slot(self, block, size, flags, tk_thread(false), 0), size, false);
+}
+
+INLINE void record_allocation(hook *self, const void *block, size_t size, uint8_t flags) {
     PyThreadState *state = holder_of(self);
-    uint32_t node = 0;
-    uint16_t thread;
-    if (state != NULL) {
-        if (state->interp != main_interpreter) {
-            refuse_interpreter(self->set);
-            return;
-        }
-        thread = tk_thread(true);
-        node = tk_stack_node(state);
+    if (__builtin_expect(state == NULL, 0)) {
+        record_foreign_allocation(self, block, size, flags);
+    } else if (__builtin_expect(state->interp != main_interpreter, 0)) {
+        refuse_interpreter(self->set);
+    } else {
+        uint16_t thread = tk_thread(true);
+        uint32_t node = tk_stack_node(state);
         tk_threads_look(thread);
         if (self->domain == PYMEM_DOMAIN_OBJ) {
             tk_types_large_block(block, size);
         }
-    } else {
-        thread = tk_thread(false);
-    }
-    uint64_t address = (uint64_t)(uintptr_t)block;
-    uint64_t small = size < TK_SIZE_WIDE ? size : TK_SIZE_WIDE;
-    tk_slot slot =
-        tk_slot_of(TK_ALLOC, (uint8_t)(flags | self->domain), thread, node, address >> 4 << TK_SIZE_BITS | small);
-    if (small == TK_SIZE_WIDE) {
-        tk_ring_put_two(tk_slot_of(TK_WIDE, 0, thread, 0, size), slot, state != NULL);
-    } else {
-        tk_ring_put(slot, state != NULL);
+        put_allocation(allocation_slot(self, block, size, flags, thread, node), size, true);
     }
 }
 
-static void record_free(hook *self, const void *block, uint8_t cause) {
+COLD static void record_foreign_free(const void *block, uint8_t cause) {
+    tk_ring_put(tk_slot_of(TK_FREE, cause, tk_thread(false), 0, (uint64_t)(uintptr_t)block), false);
+}
+
+/* A block that was a code object or a type goes, or one at an address that looks alike. */
+COLD static void forget_block(const void *block) {
+    tk_stack_forget_code(block);
+    tk_types_forget_block(block);
+}
+
+INLINE void record_free(hook *self, const void *block, uint8_t cause) {
     PyThreadState *state = holder_of(self);
-    uint32_t type = 0;
-    if (state != NULL && state->interp != main_interpreter) {
+    if (__builtin_expect(state == NULL, 0)) {
+        record_foreign_free(block, cause);
+    } else if (__builtin_expect(state->interp != main_interpreter, 0)) {
         refuse_interpreter(self->set);
-        return;
-    }
-    if (self->domain == PYMEM_DOMAIN_OBJ && state != NULL) {
-        if (cause != TK_CAUSE_REALLOC) {
-            type = tk_types_of_dying(block);
+    } else {
+        uint32_t type = 0;
+        if (self->domain == PYMEM_DOMAIN_OBJ) {
+            if (cause != TK_CAUSE_REALLOC) {
+                type = tk_types_of_dying(block);
+            }
+            if (tk_is_interesting(block)) {
+                forget_block(block);
+            }
         }
-        if (tk_is_interesting(block)) {
-            tk_stack_forget_code(block);
-            tk_types_forget_block(block);
-        }
+        tk_ring_put_as_holder(tk_slot_of(TK_FREE, cause, tk_thread(true), type, (uint64_t)(uintptr_t)block));
     }
-    tk_slot slot = tk_slot_of(TK_FREE, cause, tk_thread(state != NULL), type, (uint64_t)(uintptr_t)block);
-    tk_ring_put(slot, state != NULL);
 }
 
 static void *hook_malloc(void *context, size_t size) {
     hook *self = context;
-    depth++;
+    int at = depth++;
     void *block = self->below.malloc(self->below.ctx, size);
-    depth--;
-    if (block != NULL && wanted(self)) {
-        depth++;
+    if (block != NULL && wanted(self, at)) {
         record_allocation(self, block, size, 0);
-        depth--;
     }
+    depth = at;
     return block;
 }
 
 static void *hook_calloc(void *context, size_t count, size_t size) {
     hook *self = context;
-    depth++;
+    int at = depth++;
     void *block = self->below.calloc(self->below.ctx, count, size);
-    depth--;
-    if (block != NULL && wanted(self)) {
-        depth++;
+    if (block != NULL && wanted(self, at)) {
         record_allocation(self, block, count * size, 0);
-        depth--;
     }
+    depth = at;
     return block;
 }
 
 static void *hook_realloc(void *context, void *old, size_t size) {
     hook *self = context;
-    bool record = wanted(self);
+    int at = depth++;
+    bool record = wanted(self, at);
     if (record && old != NULL) {
-        depth++;
         record_free(self, old, TK_CAUSE_REALLOC);
-        depth--;
     }
-    depth++;
     void *block = self->below.realloc(self->below.ctx, old, size);
-    depth--;
-    if (record && wanted(self)) {
-        depth++;
+    if (record && wanted(self, at)) {
         if (block != NULL) {
             record_allocation(self, block, size, old != NULL ? TK_REALLOCATED : 0);
         } else if (old != NULL) {
             bool holder = holder_of(self) != NULL;
-            tk_slot slot = tk_slot_of(TK_UNFREE, 0, tk_thread(holder), 0, (uint64_t)(uintptr_t)old);
-            tk_ring_put(slot, holder);
+            tk_ring_put(tk_slot_of(TK_UNFREE, 0, tk_thread(holder), 0, (uint64_t)(uintptr_t)old), holder);
         }
-        depth--;
     }
+    depth = at;
     return block;
 }
 
 static void hook_free(void *context, void *block) {
     hook *self = context;
-    if (block != NULL && wanted(self)) {
-        depth++;
+    int at = depth++;
+    if (block != NULL && wanted(self, at)) {
         record_free(self, block, free_cause);
-        depth--;
     }
-    depth++;
     self->below.free(self->below.ctx, block);
-    depth--;
+    depth = at;
 }
 
 /* Arenas come and go while a block is obtained or given back, so these calls are nested in ours; an arena belongs
@@ -267,7 +273,8 @@ void tk_hooks_remove(void) {
 }
 
 bool tk_hooks_alive(void) {
-    probing = true;
+    int before = depth;
+    depth = PROBING;
     probed = 0;
     PyMem_RawFree(PyMem_RawMalloc(1));
     int raw = probed;
@@ -275,6 +282,6 @@ bool tk_hooks_alive(void) {
     int mem = probed;
     PyObject_Free(PyObject_Malloc(1));
     int object = probed;
-    probing = false;
+    depth = before;
     return raw > 0 && mem > raw && object > mem;
 }

@@ -21,20 +21,12 @@
 
 #define RING_MAGIC 0x31474E4952544B54ull
 
-enum { SPINS = 200, PAUSE_NS = 50000, LOOK_EVERY = 200, AHEAD = 32, TELL_EVERY = 64, TELL_NS = 250000 };
+enum { SPINS = 200, PAUSE_NS = 50000, LOOK_EVERY = 200, TELL_NS = 250000 };
 
-static _Atomic(uint64_t) *words;
-static tk_slot *ring;
-static uint64_t capacity_mask;
-static uint64_t written;
-static uint64_t drained_seen;
+__attribute__((aligned(64))) tk_ring_end tk_ring = {.attention = TK_ATTENTION_CLOSED};
 static size_t mapped_bytes;
 static uint64_t origin_ns, told_ns;
 static atomic_flag lock = ATOMIC_FLAG_INIT; /* among those without the GIL, or among all without membarrier */
-static atomic_bool busy;                    /* the holder of the GIL writes */
-static atomic_bool wanted;                  /* somebody without the GIL writes or waits for the ring */
-static bool lopsided;
-static atomic_bool is_open;
 
 static int map_file(int descriptor) {
     struct stat facts;
@@ -57,12 +49,12 @@ static int map_file(int descriptor) {
         return EINVAL;
     }
     /* An earlier ring stays mapped if a thread may still be about to write to it; there are few in a process. */
-    words = mapped;
+    tk_ring.words = mapped;
     mapped_bytes = bytes;
-    ring = (tk_slot *)((char *)memory + TK_HEADER_BYTES);
-    capacity_mask = capacity - 1;
-    written = atomic_load(&words[TK_WORD_WRITTEN]);
-    drained_seen = atomic_load(&words[TK_WORD_DRAINED]);
+    tk_ring.slots = (tk_slot *)((char *)memory + TK_HEADER_BYTES);
+    tk_ring.mask = capacity - 1;
+    tk_ring.written = atomic_load(&mapped[TK_WORD_WRITTEN]);
+    tk_ring.limit = atomic_load(&mapped[TK_WORD_DRAINED]) + capacity;
     return 0;
 }
 
@@ -73,8 +65,8 @@ static bool can_lopside(void) {
 /* No thread is in here. */
 static void reset_lock(void) {
     atomic_flag_clear(&lock);
-    atomic_store(&busy, false);
-    atomic_store(&wanted, false);
+    atomic_store(&tk_ring.busy, false);
+    atomic_fetch_and(&tk_ring.attention, ~TK_ATTENTION_OTHERS);
 }
 
 int tk_ring_open(const char *path) {
@@ -88,19 +80,25 @@ int tk_ring_open(const char *path) {
     int failure = map_file(descriptor);
     close(descriptor);
     if (failure == 0) {
-        lopsided = can_lopside();
-        atomic_store(&words[TK_WORD_TARGET_PID], (uint64_t)getpid());
-        atomic_store(&is_open, true);
+        atomic_store(&tk_ring.words[TK_WORD_TARGET_PID], (uint64_t)getpid());
+        if (!can_lopside()) {
+            atomic_fetch_or(&tk_ring.attention, TK_ATTENTION_SLOWLY);
+        }
+        atomic_fetch_and(&tk_ring.attention, ~TK_ATTENTION_CLOSED);
     }
     return failure;
 }
 
 void tk_ring_let_go(void) {
     /* The mapping stays: another thread may be about to write. */
-    atomic_store(&is_open, false);
+    atomic_fetch_or(&tk_ring.attention, TK_ATTENTION_CLOSED);
 }
 
-bool tk_ring_is_open(void) { return atomic_load_explicit(&is_open, memory_order_relaxed); }
+static inline bool has_attention(unsigned bit) {
+    return atomic_load_explicit(&tk_ring.attention, memory_order_acquire) & bit;
+}
+
+bool tk_ring_is_open(void) { return !has_attention(TK_ATTENTION_CLOSED); }
 
 void tk_ring_set_origin(uint64_t monotonic_ns) {
     origin_ns = monotonic_ns;
@@ -115,11 +113,11 @@ uint64_t tk_ring_now(void) {
 
 void tk_ring_set_state(uint64_t state) {
     if (tk_ring_is_open()) {
-        atomic_store(&words[TK_WORD_STATE], state);
+        atomic_store(&tk_ring.words[TK_WORD_STATE], state);
     }
 }
 
-uint64_t tk_ring_word(unsigned number) { return words != NULL ? atomic_load(&words[number]) : 0; }
+uint64_t tk_ring_word(unsigned number) { return tk_ring.words != NULL ? atomic_load(&tk_ring.words[number]) : 0; }
 
 __attribute__((noinline)) static void take_flag(void) {
     int spins = 0;
@@ -133,58 +131,60 @@ __attribute__((noinline)) static void take_flag(void) {
 /* Somebody without the GIL was first: step back until the ring is free. */
 __attribute__((noinline, cold)) static void give_way(void) {
     do {
-        atomic_store_explicit(&busy, false, memory_order_release);
-        while (atomic_load_explicit(&wanted, memory_order_acquire)) {
+        atomic_store_explicit(&tk_ring.busy, false, memory_order_release);
+        while (has_attention(TK_ATTENTION_OTHERS)) {
             sched_yield();
         }
-        atomic_store_explicit(&busy, true, memory_order_relaxed);
+        atomic_store_explicit(&tk_ring.busy, true, memory_order_relaxed);
         atomic_signal_fence(memory_order_seq_cst);
-    } while (atomic_load_explicit(&wanted, memory_order_acquire));
+    } while (has_attention(TK_ATTENTION_OTHERS));
 }
 
 /* The GIL is held: only those without it are to be kept away. */
-static inline void take_as_holder(void) {
-    atomic_store_explicit(&busy, true, memory_order_relaxed);
+static void take_as_holder(void) {
+    atomic_store_explicit(&tk_ring.busy, true, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst); /* the other side's membarrier does the rest */
-    if (__builtin_expect(atomic_load_explicit(&wanted, memory_order_acquire), 0)) {
+    if (has_attention(TK_ATTENTION_OTHERS)) {
         give_way();
     }
 }
 
-__attribute__((noinline)) static void take_as_other(void) {
+static void take_as_other(void) {
     take_flag();
-    atomic_store(&wanted, true);
+    atomic_fetch_or(&tk_ring.attention, TK_ATTENTION_OTHERS);
     syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-    while (atomic_load_explicit(&busy, memory_order_acquire)) {
+    while (atomic_load_explicit(&tk_ring.busy, memory_order_acquire)) {
         sched_yield();
     }
 }
 
-static inline void take(bool holder) {
-    if (__builtin_expect(lopsided && holder, 1)) {
-        take_as_holder();
-    } else if (!lopsided) {
+static void take(bool holder) {
+    if (has_attention(TK_ATTENTION_SLOWLY)) {
         take_flag();
+    } else if (holder) {
+        take_as_holder();
     } else {
         take_as_other();
     }
 }
 
-static inline void give(bool holder) {
-    if (__builtin_expect(lopsided && holder, 1)) {
-        atomic_store_explicit(&busy, false, memory_order_release);
-        return;
+static void give(bool holder) {
+    if (has_attention(TK_ATTENTION_SLOWLY)) {
+        atomic_flag_clear_explicit(&lock, memory_order_release);
+    } else if (holder) {
+        atomic_store_explicit(&tk_ring.busy, false, memory_order_release);
+    } else {
+        atomic_fetch_and(&tk_ring.attention, ~TK_ATTENTION_OTHERS);
+        atomic_flag_clear_explicit(&lock, memory_order_release);
     }
-    atomic_store_explicit(&wanted, false, memory_order_release);
-    atomic_flag_clear_explicit(&lock, memory_order_release);
 }
 
 void tk_ring_unmap(void) {
     take(true); /* nobody writes to it now, and who comes later looks first whether it is open */
-    if (!tk_ring_is_open() && words != NULL) {
-        munmap((void *)words, mapped_bytes);
-        words = NULL;
-        ring = NULL;
+    if (!tk_ring_is_open() && tk_ring.words != NULL) {
+        munmap((void *)tk_ring.words, mapped_bytes);
+        tk_ring.words = NULL;
+        tk_ring.slots = NULL;
     }
     give(true);
 }
@@ -199,7 +199,7 @@ void tk_ring_disown(void) {
 static bool collector_gone(void) {
     char path[40];
     char facts[512];
-    snprintf(path, sizeof path, "/proc/%llu/stat", (unsigned long long)atomic_load(&words[TK_WORD_COLLECTOR_PID]));
+    snprintf(path, sizeof path, "/proc/%llu/stat", (unsigned long long)atomic_load(&tk_ring.words[TK_WORD_COLLECTOR_PID]));
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {
         return errno == ENOENT;
@@ -215,77 +215,73 @@ static bool collector_gone(void) {
     return behind != NULL && behind[1] == ' ' && (behind[2] == 'Z' || behind[2] == 'X');
 }
 
-/* With the lock held: wait until `count` slots are free. False when nobody reads any more. */
-__attribute__((noinline, cold)) static bool make_room(uint64_t count) {
-    uint64_t capacity = capacity_mask + 1;
+static inline bool has_room(uint64_t count) { return tk_ring.limit - tk_ring.written >= count; }
+
+static void look_how_far(void) {
+    tk_ring.limit = atomic_load_explicit(&tk_ring.words[TK_WORD_DRAINED], memory_order_acquire) + tk_ring.mask + 1;
+}
+
+/* With the ring taken: wait until `count` slots are free. False when nobody reads any more. */
+static bool make_room(uint64_t count) {
     int saved = errno; /* the hooked allocators' callers look at it */
-    bool room = true;
-    drained_seen = atomic_load_explicit(&words[TK_WORD_DRAINED], memory_order_acquire);
-    for (unsigned turn = 1; capacity - (written - drained_seen) < count; turn++) {
-        if (atomic_load(&words[TK_WORD_CLOSED]) || (turn % LOOK_EVERY == 0 && collector_gone())) {
+    look_how_far();
+    for (unsigned turn = 1; !has_room(count); turn++) {
+        if (atomic_load(&tk_ring.words[TK_WORD_CLOSED]) || (turn % LOOK_EVERY == 0 && collector_gone())) {
             tk_ring_let_go();
-            room = false;
             break;
         }
         struct timespec pause = {0, PAUSE_NS};
         nanosleep(&pause, NULL);
-        drained_seen = atomic_load_explicit(&words[TK_WORD_DRAINED], memory_order_acquire);
+        look_how_far();
     }
     errno = saved;
-    return room;
-}
-
-static inline bool has_room(uint64_t count) {
-    return capacity_mask + 1 - (written - drained_seen) >= count || make_room(count);
-}
-
-static inline void put(tk_slot slot) {
-    __builtin_prefetch(&ring[(written + AHEAD) & capacity_mask], 1);
-    /* Two stores of words: one of 16 bytes would have to wait until both are in memory. */
-    tk_slot *to = &ring[written & capacity_mask];
-    __atomic_store_n(&to->head, slot.head, __ATOMIC_RELAXED);
-    __atomic_store_n(&to->word, slot.word, __ATOMIC_RELAXED);
-    written++;
+    return has_room(count);
 }
 
 /* The collector stamps positions of the ring with times, and may be late when it has to wait for a processor. So a
    program that writes much looks at the clock itself, now and then. */
-__attribute__((noinline)) static void tell_time(void) {
+static void tell_time(void) {
     uint64_t ns = tk_ring_now();
-    if (ns - told_ns >= TELL_NS && has_room(1)) {
+    if (ns - told_ns >= TELL_NS && (has_room(1) || make_room(1))) {
         told_ns = ns;
-        put(tk_slot_of(TK_TIME, 0, 0, 0, ns));
+        tk_ring_write(tk_slot_of(TK_TIME, 0, 0, 0, ns));
     }
 }
 
-static inline void publish(void) { atomic_store_explicit(&words[TK_WORD_WRITTEN], written, memory_order_release); }
-
-void tk_ring_put(tk_slot slot, bool holder) {
+/* Take the ring and make room. False, and not taken: it is closed, or was while we waited. */
+static bool enter(uint64_t count, bool holder) {
     if (!tk_ring_is_open()) {
-        return; /* also in a fork's child, where the lock may never be given back */
+        return false; /* also in a fork's child, where the lock may never be given back */
     }
     take(holder);
-    if (tk_ring_is_open() && has_room(1)) {
-        put(slot);
-        if (__builtin_expect((written & (TELL_EVERY - 1)) == 0, 0)) {
+    if (tk_ring_is_open() && (has_room(count) || make_room(count))) {
+        return true;
+    }
+    give(holder);
+    return false;
+}
+
+static void leave(bool holder) {
+    tk_ring_publish();
+    give(holder);
+}
+
+__attribute__((noinline)) void tk_ring_put(tk_slot slot, bool holder) {
+    if (enter(1, holder)) {
+        tk_ring_write(slot);
+        if ((tk_ring.written & (TK_TELL_EVERY - 1)) == 1) {
             tell_time();
         }
-        publish();
+        leave(holder);
     }
-    give(holder);
 }
 
-void tk_ring_put_two(tk_slot first, tk_slot second, bool holder) {
-    if (!tk_ring_is_open()) {
-        return;
+__attribute__((noinline)) void tk_ring_put_two(tk_slot first, tk_slot second, bool holder) {
+    if (enter(2, holder)) {
+        tk_ring_write(first);
+        tk_ring_write(second);
+        leave(holder);
     }
-    take(holder);
-    if (tk_ring_is_open() && has_room(2)) {
-        put(first);
-        put(second);
-        publish();
-    }
-    give(holder);
 }
 
 /* Bytes of payload are copied slot by slot, since the ring may wrap around anywhere. */
@@ -307,19 +303,14 @@ void tk_ring_define(uint8_t what, uint16_t thread, uint64_t number, const void *
     payload from = {{first, second}, {first_bytes, second_bytes}};
     size_t bytes = first_bytes + second_bytes;
     size_t count = 1 + (bytes + sizeof(tk_slot) - 1) / sizeof(tk_slot);
-    if (!tk_ring_is_open()) {
+    if (count > tk_ring.mask || !enter(count, holder)) {
         return;
     }
-    tk_slot head = tk_slot_of(TK_DEFINE, what, thread, (uint32_t)bytes, number);
-    take(holder);
-    if (tk_ring_is_open() && count <= capacity_mask && has_room(count)) {
-        ring[written & capacity_mask] = head;
-        for (size_t i = 1; i < count; i++) {
-            copy_out(&from, (i - 1) * sizeof(tk_slot), (char *)&ring[(written + i) & capacity_mask],
-                     sizeof(tk_slot));
-        }
-        written += count;
-        publish();
+    uint64_t at = tk_ring.written;
+    tk_ring.slots[at & tk_ring.mask] = tk_slot_of(TK_DEFINE, what, thread, (uint32_t)bytes, number);
+    for (size_t i = 1; i < count; i++) {
+        copy_out(&from, (i - 1) * sizeof(tk_slot), (char *)&tk_ring.slots[(at + i) & tk_ring.mask], sizeof(tk_slot));
     }
-    give(holder);
+    tk_ring.written = at + count;
+    leave(holder);
 }

@@ -12,6 +12,7 @@
 #include "interest.h"
 #include "ring.h"
 #include "text.h"
+#include "threads.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -69,7 +70,6 @@ static uint64_t codes_mask, codes_used;
 static uint32_t next_code = 1;
 static uint64_t epoch = 1; /* raised when a code object goes: instruction pointers may mean something else */
 static pthread_key_t at_thread_end;
-static __thread shadow *mine __attribute__((tls_model("initial-exec")));
 
 /* Runs when a thread ends; it walks no more after that, because it has no frames left. */
 static void forget_thread(void *own) {
@@ -77,17 +77,18 @@ static void forget_thread(void *own) {
     if (all != NULL) {
         free(all->frames);
         free(all);
-        mine = NULL;
+        tk_mine.walk = NULL;
     }
 }
 
-static shadow *begin_thread(void) {
+__attribute__((noinline, cold)) static shadow *begin_thread(void) {
     shadow *all = calloc(1, sizeof *all);
     if (all != NULL && pthread_setspecific(at_thread_end, all) != 0) {
         free(all);
         all = NULL;
     }
-    return mine = all;
+    tk_mine.walk = all;
+    return all;
 }
 
 static void give_back(void) {
@@ -267,7 +268,7 @@ static uint32_t define_node(uint32_t parent, uint32_t code, uint32_t offset) {
     return last_node;
 }
 
-static uint32_t intern_slowly(uint32_t parent, tk_frame *frame) {
+__attribute__((noinline)) static uint32_t intern_slowly(uint32_t parent, tk_frame *frame) {
     PyCodeObject *code = tk_frame_code(frame);
     if (code == NULL) {
         return parent;
@@ -425,7 +426,11 @@ static inline uint32_t same_top(shadow *all, tk_frame *top) {
 }
 
 /* Another one is on top: one that was walked before, or one that has to be. */
-static uint32_t other_top(shadow *all, tk_frame *top) {
+__attribute__((noinline)) static uint32_t other_top(shadow *all, tk_frame *top) {
+    if (all->epoch != epoch) {
+        all->epoch = epoch;
+        all->count = 0;
+    }
     int64_t index = top->stacktop == WALKED ? find(all, top) : -1;
     if (index >= 0) {
         remember(all, (uint32_t)index);
@@ -459,21 +464,25 @@ static void check(const shadow *all, const tk_frame *top) {
 
 uint32_t tk_stack_node(PyThreadState *state) {
     tk_frame *top = tk_top(state);
-    shadow *all = mine;
-    if (top == NULL || nodes == NULL || (all == NULL && (all = begin_thread()) == NULL)) {
+    shadow *all = tk_mine.walk;
+    if (__builtin_expect(top == NULL, 0) ||
+        (__builtin_expect(all == NULL, 0) && (all = begin_thread()) == NULL)) {
         return 0;
-    }
-    if (all->epoch != epoch) {
-        all->epoch = epoch;
-        all->count = 0;
-        all->last = NULL;
     }
     uint32_t node;
     if (all->last == top && top->stacktop == WALKED) {
-        node = same_top(all, top);
+        node = same_top(all, top); /* its code and those of its callers cannot have gone: they run */
     } else {
         node = other_top(all, top);
     }
     check(all, top);
     return node;
+}
+
+void tk_stack_forget_walk(void) {
+    shadow *all = tk_mine.walk;
+    if (all != NULL) {
+        all->count = 0;
+        all->last = NULL;
+    }
 }

@@ -13,6 +13,9 @@ int tk_stack_begin(void);
 /* Node of the calling thread's current call path, 0 for none. Defines new nodes and codes in the ring. */
 uint32_t tk_stack_node(PyThreadState *state);
 
+/* The calling thread walks anew: what it knows belongs to an earlier recording. */
+void tk_stack_forget_walk(void);
+
 /* A block at this address is given back: if a code object was there, its number is not used again. */
 void tk_stack_forget_code(const void *address);
 

@@ -4,6 +4,7 @@
    next mark. So its name is looked for after some of its allocations, seldom enough to cost nothing. */
 #include "threads.h"
 #include "ring.h"
+#include "stack.h"
 #include "text.h"
 
 #include <pthread.h>
@@ -19,23 +20,21 @@ static atomic_uint next_thread = 1;
 static PyObject *threads_active;
 
 _Atomic(uint32_t) tk_recording_number; /* 0 before the first */
-__thread uint16_t tk_my_number;
-__thread uint32_t tk_my_recording;
+__thread tk_thread_facts tk_mine;
 
-__thread uint32_t tk_looks, tk_next_look;
-
-uint16_t tk_thread_becomes_known(uint32_t recording, bool holder) {
+__attribute__((noinline, cold)) uint16_t tk_thread_becomes_known(uint32_t recording, bool holder) {
     unsigned number = atomic_fetch_add(&next_thread, 1);
-    tk_my_number = (uint16_t)(number < MOST_THREADS ? number : MOST_THREADS);
-    tk_my_recording = recording;
-    tk_looks = 0;
-    tk_next_look = FIRST_LOOK;
-    identities[tk_my_number] = (uint64_t)pthread_self();
-    named[tk_my_number] = false;
+    uint16_t mine = (uint16_t)(number < MOST_THREADS ? number : MOST_THREADS);
+    tk_mine.number = mine;
+    tk_mine.recording = recording;
+    tk_mine.look_in = tk_mine.look_after = FIRST_LOOK;
+    tk_stack_forget_walk();
+    identities[mine] = (uint64_t)pthread_self();
+    named[mine] = false;
     if (number <= MOST_THREADS) {
-        tk_ring_define(TK_DEF_NATIVE_THREAD, tk_my_number, tk_my_number, NULL, 0, NULL, 0, holder);
+        tk_ring_define(TK_DEF_NATIVE_THREAD, mine, mine, NULL, 0, NULL, 0, holder);
     }
-    return tk_my_number;
+    return mine;
 }
 
 void tk_threads_begin(void) {
@@ -128,11 +127,14 @@ void tk_threads_name_all(void) {
     }
 }
 
-void tk_threads_look_now(uint16_t number) {
+__attribute__((noinline, cold)) void tk_threads_look_now(uint16_t number) {
     if (named[number]) {
         return;
     }
-    tk_next_look = tk_next_look < LAST_LOOK ? 4 * tk_next_look : 0;
+    if (tk_mine.look_after < LAST_LOOK) {
+        tk_mine.look_in = 3 * tk_mine.look_after;
+        tk_mine.look_after *= 4;
+    }
     PyObject *identity, *thread;
     Py_ssize_t at = 0;
     PyObject *active = all_threads();

@@ -8,8 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-extern __thread uint16_t tk_my_number __attribute__((tls_model("initial-exec")));
-extern __thread uint32_t tk_my_recording __attribute__((tls_model("initial-exec")));
+/* The calling thread, in one place: the hooks look at all of it at every event. */
+typedef struct {
+    uint32_t recording; /* the one in which it has its number */
+    uint16_t number;
+    uint32_t look_in, look_after; /* allocations until its name is looked for, and how many that were in all */
+    void *walk;                   /* belongs to stack.c */
+} tk_thread_facts;
+
+extern __thread tk_thread_facts tk_mine __attribute__((tls_model("initial-exec")));
 extern _Atomic(uint32_t) tk_recording_number;
 
 uint16_t tk_thread_becomes_known(uint32_t recording, bool holder);
@@ -17,7 +24,8 @@ uint16_t tk_thread_becomes_known(uint32_t recording, bool holder);
 /* Number of the calling thread; defined in the ring at its first use. `holder`: it holds the GIL. */
 static inline uint16_t tk_thread(bool holder) {
     uint32_t recording = atomic_load_explicit(&tk_recording_number, memory_order_relaxed);
-    return tk_my_recording == recording ? tk_my_number : tk_thread_becomes_known(recording, holder);
+    return __builtin_expect(tk_mine.recording == recording, 1) ? tk_mine.number
+                                                               : tk_thread_becomes_known(recording, holder);
 }
 
 /* A new recording begins: threads are numbered anew. Needs the GIL, as does what follows. */
@@ -28,12 +36,10 @@ void tk_threads_begin(void);
 void tk_threads_name_all(void);
 
 /* Called for the calling thread's allocations: looks for its name now and then until it has one. */
-extern __thread uint32_t tk_looks __attribute__((tls_model("initial-exec")));
-extern __thread uint32_t tk_next_look __attribute__((tls_model("initial-exec")));
 void tk_threads_look_now(uint16_t number);
 
 static inline void tk_threads_look(uint16_t number) {
-    if (++tk_looks == tk_next_look) {
+    if (__builtin_expect(--tk_mine.look_in == 0, 0)) {
         tk_threads_look_now(number);
     }
 }

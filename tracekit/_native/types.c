@@ -173,19 +173,17 @@ static size_t put_name(char *to, PyTypeObject *type) {
     return 4 + (size_t)bytes;
 }
 
-static uint32_t use(slot *known) {
-    if (known->value == 0) {
-        static char payload[16 + 2 * (TK_MAX_TEXT + 8)];
-        PyTypeObject *type = (PyTypeObject *)known->key;
-        uint64_t basic_size = (uint64_t)type->tp_basicsize;
-        memcpy(payload, &basic_size, 8);
-        payload[8] = (type->tp_flags & Py_TPFLAGS_HAVE_GC) != 0;
-        uint32_t number = known->value = next_type++;
-        size_t bytes = 9 + put_name(payload + 9, type);
-        tk_ring_define(TK_DEF_TYPE, 0, number, payload, bytes, NULL, 0, true);
-        return number;
-    }
-    return known->value;
+/* Number and define a type. */
+__attribute__((noinline, cold)) static uint32_t use_first(slot *known) {
+    static char payload[16 + 2 * (TK_MAX_TEXT + 8)];
+    PyTypeObject *type = (PyTypeObject *)known->key;
+    uint64_t basic_size = (uint64_t)type->tp_basicsize;
+    memcpy(payload, &basic_size, 8);
+    payload[8] = (type->tp_flags & Py_TPFLAGS_HAVE_GC) != 0;
+    uint32_t number = known->value = next_type++;
+    size_t bytes = 9 + put_name(payload + 9, type);
+    tk_ring_define(TK_DEF_TYPE, 0, number, payload, bytes, NULL, 0, true);
+    return number;
 }
 
 /* -- proving that a word is the address of a type ------------------------------------------------------ */
@@ -228,7 +226,7 @@ static bool looks_like_type(PyTypeObject *candidate, bool heap) {
 
 /* Libraries are looked at again only when one was loaded, and only for addresses that could be theirs: the same
    words come up again and again, so those that failed are remembered until then. */
-static bool prove(uintptr_t word) {
+__attribute__((noinline)) static bool prove(uintptr_t word) {
     enum { FAILED = 1024 };
     static uintptr_t failed[FAILED];
     if (table_place(&blocks, word - GC_HEADER)->key != 0) {
@@ -257,16 +255,16 @@ static bool prove(uintptr_t word) {
     return looks_like_type((PyTypeObject *)word, false);
 }
 
-static uint32_t number_of(uintptr_t word) {
+static inline uint32_t number_of(uintptr_t word) {
     slot *known = table_place(&types, word);
-    return known->key != 0 ? use(known) : 0;
+    if (known->key == 0) {
+        return 0;
+    }
+    return __builtin_expect(known->value != 0, 1) ? known->value : use_first(known);
 }
 
 __attribute__((no_sanitize("address", "undefined"))) uint32_t tk_types_of_dying(const void *block) {
     const uintptr_t *words = block;
-    if (types.slots == NULL) {
-        return 0;
-    }
     /* A block has at least 16 bytes. What lies behind it is readable within the same pool of 16 KiB, and the last
        block of a pool that is shorter than what is read here is left untyped. */
     int most = ((uintptr_t)block & 16383) + 48 > 16384 ? 1 : 3;
