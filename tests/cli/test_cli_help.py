@@ -9,7 +9,7 @@ import pytest
 from cli_support import COMMANDS, Cli, start
 
 import tracekit
-from tracekit.cli.app import command_group
+from tracekit.cli.group import command_group
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 

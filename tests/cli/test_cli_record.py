@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_support import Cli, start
 
-from tracekit.cli import record
+from tracekit.cli import app
 from tracekit.cli.arguments import Split, split_arguments
 from tracekit.errors import ProgramMissingError
 from tracekit.record import session
@@ -150,7 +150,7 @@ def test_options_mean_the_same_with_and_without_the_option_parser(
     monkeypatch.setattr(session, "record", take)
     arguments = ["record", *options.split(), "app.py", "-x"]
     quick = cli(*arguments)
-    monkeypatch.setattr(record, "plain_options", lambda _: None)
+    monkeypatch.setattr(app, "plain_recording", lambda _: None)
     slow = cli(*arguments)
     assert (quick.status, quick.out, quick.err) == (slow.status, slow.out, slow.err)
     assert taken[: len(taken) // 2] == taken[len(taken) // 2 :]

@@ -1,4 +1,9 @@
-"""The program ``tracekit``: its commands, and the one place where an error becomes an exit status."""
+"""The program ``tracekit``: the one place where an error becomes an exit status.
+
+What a recorded program waits for is here; what the other commands need besides is in ``group.py``.
+"""
+
+# ruff: noqa: PLC0415 - a program that is recorded waits for what is imported before it
 
 from __future__ import annotations
 
@@ -7,86 +12,16 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Any, NoReturn
 
-import typer
-
-from tracekit._version import __version__
-from tracekit.cli.command import (
-    CONTEXT_SETTINGS,
-    Command,
-    Group,
-    InterruptedCommandError,
-    OutputClosedError,
-    register,
-)
-from tracekit.cli.output import put
+from tracekit.cli.arguments import plain_recording
+from tracekit.cli.endings import InterruptedCommandError, OutputClosedError, run_command
 from tracekit.errors import OutputUnwritableError, SqlError, TracekitError
 from tracekit.report.text import printable
 
-COMMANDS: Final = (
-    "record",
-    "info",
-    "replay",
-    "query",
-    "shell",
-    "simulate",
-    "verify",
-    "recover",
-    "dump",
-    "schema",
-)
-"""In the order in which they are used. Each is a module of this package with a function ``run``."""
-
-EXIT_FAILED = 2
 EXIT_INTERRUPTED = 130
 EXIT_OUTPUT_CLOSED = 141
-
-# click's base of every complaint about the command line. Newer releases of typer carry their own copy of
-# click, so that it is reached through a name that typer has always exported.
-_ClickError: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        put(f"tracekit {__version__}\n")
-        raise typer.Exit
-
-
-def _tracekit(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """A flight recorder for the memory of a Python program.
-
-    Record a program once; then ask what was alive at any instant, which code made it, and what would have
-    happened under other settings.
-
-    Examples:
-        tracekit record -o app.tkt app.py      run app.py and record it
-        tracekit replay app.tkt --at peak      what was alive at the peak
-        tracekit COMMAND --help                everything about one command
-
-    """
-    del version
-    if context.invoked_subcommand is None:
-        put(context.get_help() + "\n")
-
-
-def command_group(names: Sequence[str] = COMMANDS) -> Any:
-    """The command line with these commands, as click's object. Only their modules are imported."""
-    app = typer.Typer(
-        cls=Group, add_completion=False, rich_markup_mode=None, context_settings=CONTEXT_SETTINGS
-    )
-    app.callback(invoke_without_command=True)(_tracekit)
-    for name in names:
-        module = import_module(f"tracekit.cli.{name}")
-        register(app, name, module.run, cls=getattr(module, "COMMAND", Command))
-    return typer.main.get_command(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,24 +35,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _never_fail_to_encode(stream)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        # A program that is recorded waits for what is imported here.
-        group = command_group(given[:1] if given[:1] and given[0] in COMMANDS else COMMANDS)
-        status = group.main(
-            args=given,
-            prog_name="tracekit",
-            standalone_mode=False,
-        )
+        status = _run(given)
         _flush()
     except TracekitError as error:
         return _report(error)
-    except _ClickError as error:
-        return _report_usage(error)
     except (OutputClosedError, BrokenPipeError):
         _discard_output()
         return EXIT_OUTPUT_CLOSED
     except (InterruptedCommandError, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    return int(status or 0)
+    return status
+
+
+def _run(given: Sequence[str]) -> int:
+    """Do what was asked. Loading the option parser takes 40 ms, so `record` has it only where it needs it."""
+    asked = plain_recording(given[1:]) if given[:1] == ["record"] else None
+    if asked is not None:
+        from tracekit.cli.recording import record_program
+
+        return run_command(record_program, asked)
+    from tracekit.cli.group import run_group
+
+    return run_group(given)
 
 
 def program() -> NoReturn:
@@ -145,17 +84,6 @@ def _report(error: TracekitError) -> int:
     lines += [printable(line) for line in rest.strip("\n").splitlines()]
     print("\n".join(lines), file=sys.stderr)  # noqa: T201
     return error.exit_status
-
-
-def _report_usage(error: Any) -> int:
-    """Print a complaint of the option parser in the form of all other errors."""
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "tracekit"
-    text = " ".join(error.format_message().split()).rstrip(".")
-    print(  # noqa: T201
-        f"tracekit: error[usage]: {printable(text)}; see '{path} --help'", file=sys.stderr
-    )
-    return EXIT_FAILED
 
 
 def _flush() -> None:

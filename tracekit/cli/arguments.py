@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tracekit.errors import UsageError
+
+Kind = Literal["script", "module", "code"]
 
 FLAGS = frozenset({"--follow", "--force", "--quiet", "--help"})
 VALUED = frozenset({"--output", "--engine", "--max-frames"})
 SHORT_FLAGS = frozenset("qh")
 SHORT_VALUED = frozenset("o")
-SHORT_PROGRAM: dict[str, Literal["module", "code"]] = {"m": "module", "c": "code"}
+SHORT_PROGRAM: dict[str, Kind] = {"m": "module", "c": "code"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,40 @@ class Split:
     """The arguments for us, and the program with its own. ``kind`` is None when no program was named."""
 
     own: list[str]
-    kind: Literal["script", "module", "code"] | None
+    kind: Kind | None
     target: str
     rest: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `tracekit record` was asked: a program as python's command line knows it, and how to record it."""
+
+    kind: Kind
+    target: str
+    args: list[str]
+    output: Path | None = None
+    force: bool = False
+    engine: str = "auto"
+    follow: bool = False
+    max_frames: int = 64
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_frames < 1:
+            raise UsageError(f"--max-frames cannot be {self.max_frames}", hint="give 1 or more")
+
+
+def plain_recording(arguments: Sequence[str]) -> Asked | None:
+    """What follows ``tracekit record``, if it can be understood without an option parser; None otherwise.
+
+    Raises UsageError when -m or -c has nothing behind it.
+    """
+    split = split_arguments(arguments)
+    values = None if split.kind is None else _plain_options(split.own)
+    if split.kind is None or values is None:
+        return None
+    return Asked(split.kind, split.target, split.rest, **values)
 
 
 def split_arguments(arguments: Sequence[str]) -> Split:
@@ -64,13 +97,9 @@ _PLAIN_VALUES = {
 }
 
 
-def plain_options(own: Sequence[str]) -> dict[str, bool | str | int | Path] | None:
-    """Values of options that need no option parser, by field; None when they do.
-
-    The parser loads a validator, which takes longer than anything else that ``tracekit record`` does before
-    the program starts. It is left with what is typed rarely, or wrongly.
-    """
-    values: dict[str, bool | str | int | Path] = {}
+def _plain_options(own: Sequence[str]) -> dict[str, Any] | None:
+    """Values of options that are spelled as most people do, by field; None when there are others."""
+    values: dict[str, Any] = {}
     rest = iter(own)
     for argument in rest:
         option, equals, value = argument.partition("=") if argument[:2] == "--" else (argument, "", "")
@@ -82,9 +111,9 @@ def plain_options(own: Sequence[str]) -> dict[str, bool | str | int | Path] | No
             return None
         values[_PLAIN_VALUES[option]] = given
     if "output" in values:
-        values["output"] = Path(str(values["output"]))
+        values["output"] = Path(values["output"])
     if "max_frames" in values:
-        frames = str(values["max_frames"])
+        frames = values["max_frames"]
         if not (frames.isascii() and frames.isdigit()):
             return None
         values["max_frames"] = int(frames)

@@ -15,20 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tracekit.cli.endings import run_command
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Options = TypeVar("Options", bound="DataclassInstance")
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
-
-
-class OutputClosedError(Exception):
-    """Nobody reads our output any more (``| head``)."""
-
-
-class InterruptedCommandError(Exception):
-    """Ctrl-C in a command."""
 
 
 class Command(TyperCommand):
@@ -92,14 +86,7 @@ def register(
     options: Any = next(iter(get_type_hints(run).values()))
 
     def call(**values: Any) -> int:
-        try:
-            return run(options(**values))
-        except BrokenPipeError:
-            raise OutputClosedError from None
-        except (KeyboardInterrupt, RuntimeError) as error:
-            if is_interrupt(error):
-                raise InterruptedCommandError from None
-            raise
+        return run_command(run, options(**values))
 
     hints = get_type_hints(options, include_extras=True)
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -108,11 +95,6 @@ def register(
     call.__annotations__ = hints
     call.__name__ = name
     app.command(name, cls=cls, help=inspect.getdoc(run), context_settings=CONTEXT_SETTINGS)(call)
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether it is Ctrl-C; while a query runs, DuckDB takes the signal and raises RuntimeError instead."""
-    return isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted"
 
 
 def split_help(text: str) -> tuple[list[str], list[str]]:

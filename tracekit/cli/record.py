@@ -4,31 +4,16 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import signal
-import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any
 
 import typer
 
-from tracekit.cli.arguments import plain_options, split_arguments
+from tracekit.cli.arguments import Asked, Kind, split_arguments
 from tracekit.cli.command import Command
-from tracekit.cli.options import Force, choice
-from tracekit.cli.output import say
+from tracekit.cli.options import Force
 from tracekit.errors import UsageError
-from tracekit.report.recorded import recorded_lines
-from tracekit.report.units import human_bytes, plural
-
-if TYPE_CHECKING:
-    from tracekit.record.recorded import Recorded, RecordedLog
-
-MOST_OF_A_COMMAND = 60
-"""Characters of a followed process's command line that are shown."""
-ENGINES = ("auto", "native", "portable")
 
 
 class RecordCommand(Command):
@@ -39,12 +24,7 @@ class RecordCommand(Command):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse our own options; the program goes to the parameters as it was typed."""
         split = split_arguments(args)
-        plain = None if split.kind is None else plain_options(split.own)
-        if plain is None:
-            rest = super().parse_args(ctx, split.own)
-        else:
-            rest = []
-            ctx.params.update(plain)
+        rest = super().parse_args(ctx, split.own)
         for name in ("script", "module", "code"):
             ctx.params[name] = split.target if name == split.kind else None
         ctx.params["args"] = split.rest
@@ -96,9 +76,6 @@ class RecordCommandOptions:
     ] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        choice("--engine", self.engine, ENGINES)
-        if self.max_frames < 1:
-            raise UsageError(f"--max-frames cannot be {self.max_frames}", hint="give 1 or more")
         if self.script is None and self.module is None and self.code is None:
             raise UsageError(
                 "there is no program to record", hint="give a SCRIPT, -m MODULE or -c CODE (see --help)"
@@ -123,92 +100,20 @@ def run(options: RecordCommandOptions) -> int:
         tracekit record -c "print(sum(range(10)))"
 
     """
-    from tracekit.record.session import Program, RecordOptions, record
+    from tracekit.cli.recording import record_program
 
-    kind: Literal["script", "module", "code"] = (
-        "module" if options.module is not None else "code" if options.code is not None else "script"
-    )
+    kind: Kind = "module" if options.module is not None else "code" if options.code is not None else "script"
     target = options.module or options.code or options.script or ""
-    recorded = record(
-        RecordOptions(
-            program=Program(kind=kind, target=target, args=options.args),
+    return record_program(
+        Asked(
+            kind,
+            target,
+            options.args,
             output=options.output,
             force=options.force,
             engine=options.engine,
-            max_frames=options.max_frames,
             follow=options.follow,
-            tell=_say_nothing_of_it if options.quiet else _say_if_possible,
+            max_frames=options.max_frames,
+            quiet=options.quiet,
         )
     )
-    if not options.quiet:
-        try:
-            _tell(recorded)
-        except OSError:
-            _say_nothing()
-    if recorded.exit_status < 0:
-        _die_by(-recorded.exit_status)
-        return 128 - recorded.exit_status
-    return recorded.exit_status
-
-
-def _tell(recorded: Recorded) -> None:
-    import msgspec
-
-    document = cast(
-        "dict[str, Any]", msgspec.to_builtins({"totals": recorded.totals, "notices": recorded.notices})
-    )
-    for line in recorded_lines(
-        document["totals"],
-        document["notices"],
-        log=None if recorded.output is None else str(recorded.output),
-        log_bytes=recorded.log_bytes,
-        engine=f"{recorded.engine} engine ({recorded.engine_reason})",
-        complete=recorded.complete,
-        exit_status=recorded.exit_status,
-    ):
-        say(line)
-    for log in recorded.followed:
-        say(_followed_line(log))
-    for line in recorded.unfollowed:
-        say(f"not recorded: {line}")
-    if recorded.output is not None:
-        say(f"next: tracekit replay {shlex.quote(str(recorded.output))} --at peak")
-
-
-def _followed_line(log: RecordedLog) -> str:
-    size = f"{human_bytes(log.log_bytes)}, {plural(log.totals.events, 'event')}"
-    what = shlex.join(log.argv)
-    what = what if len(what) <= MOST_OF_A_COMMAND else f"{what[:MOST_OF_A_COMMAND]}..."
-    return f"log {log.output}, {size}{'' if log.complete else ', not complete'}; process {log.pid}: {what}"
-
-
-def _say_if_possible(text: str) -> None:
-    with suppress(OSError):
-        say(text)
-
-
-def _say_nothing_of_it(_: str) -> None:
-    """For --quiet."""
-
-
-def _say_nothing() -> None:
-    """Nobody reads stderr any more, which is no reason to end otherwise than the program did."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-
-def _die_by(number: int) -> None:
-    """End as the program did, so that whoever waits for us learns the same. Returns only if that fails."""
-    with suppress(OSError):
-        sys.stdout.flush()
-    with suppress(OSError, ValueError):
-        import resource
-
-        # The core of interest is the program's, not ours.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    with suppress(OSError, ValueError):
-        signal.signal(number, signal.SIG_DFL)
-    with suppress(OSError, ValueError):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    os.kill(os.getpid(), number)

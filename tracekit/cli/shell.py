@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracekit.cli.command import is_interrupt
+from tracekit.cli.endings import is_interrupt
 from tracekit.cli.options import Log, NoCache, choice
 from tracekit.cli.output import opened, put, say, terminal_width
 from tracekit.cli.statements import is_blank, split_statements

@@ -74,6 +74,7 @@ class Collection:
                     busy = True
                 elif done:
                     self._finish(lane)
+                    busy = True  # that may have been all
             self._welcome()
             self._mind_the_user()
             if not busy:

@@ -1,0 +1,33 @@
+"""How a command ends when it does not return a status or raise an error of tracekit's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+Options = TypeVar("Options")
+
+
+class OutputClosedError(Exception):
+    """Nobody reads our output any more (``| head``)."""
+
+
+class InterruptedCommandError(Exception):
+    """Ctrl-C in a command."""
+
+
+def run_command(run: Callable[[Options], int], options: Options) -> int:
+    """What the command returns. Raises OutputClosedError and InterruptedCommandError for what they mean."""
+    try:
+        return run(options)
+    except BrokenPipeError:
+        raise OutputClosedError from None
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if is_interrupt(error):
+            raise InterruptedCommandError from None
+        raise
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C; while a query runs, DuckDB takes the signal and raises RuntimeError instead."""
+    return isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted"
