@@ -18,6 +18,7 @@ from tracekit.record.decode import MOST_DRAINED, RingDefinition, RingReader, Rin
 from tracekit.record.pairing import as_slots
 from tracekit.record.ring import RingClosed, RingWriter, pack_definition
 from tracekit.record.ringfile import kernels
+from tracekit.record.select import native_trouble
 
 FREE = free(0x50)
 
@@ -33,6 +34,29 @@ def test_a_definition_has_whole_slots_and_waits_for_them(payload: bytes) -> None
     assert definition_at(data, 1) == (RingDefinition(9, 2**63, 5, payload), count)
     for cut in range(2, 1 + count):
         assert definition_at(data[:cut], 1) is None
+
+
+@pytest.mark.skipif(native_trouble() is not None, reason=str(native_trouble()))
+def test_definitions_of_the_native_engine_wrap_around_anywhere() -> None:
+    from tracekit._native import _engine  # noqa: PLC0415 - where it was built
+
+    reader = RingReader(capacity=16)
+    chance = random.Random(1)
+    _engine.attach(reader.path)
+    try:
+        for number in range(600):
+            payload = chance.randbytes(number % (14 * slots.SLOT_BYTES))
+            _engine.define(9, number, payload)
+            (item,) = reader.drain()
+            found = definition_at(item.slots, 0)
+            assert found is not None
+            assert (found[0].what, found[0].number, found[0].payload) == (9, number, payload)
+            assert found[1] == len(item.slots)
+            unused = item.slots[1:].tobytes()[len(payload) :]
+            assert not any(unused)
+    finally:
+        _engine.disown()
+        reader.close()
 
 
 @contextmanager

@@ -284,33 +284,31 @@ __attribute__((noinline)) void tk_ring_put_two(tk_slot first, tk_slot second, bo
     }
 }
 
-/* Bytes of payload are copied slot by slot, since the ring may wrap around anywhere. */
-typedef struct {
-    const char *piece[2];
-    size_t bytes[2];
-} payload;
-
-static void copy_out(const payload *from, size_t at, char *to, size_t count) {
-    for (size_t i = 0; i < count; i++, at++) {
-        to[i] = at < from->bytes[0]                    ? from->piece[0][at]
-                : at < from->bytes[0] + from->bytes[1] ? from->piece[1][at - from->bytes[0]]
-                                                       : 0;
+/* With the ring taken: bytes to a place in it, counted from its beginning without end; it may wrap around there. */
+static void copy_in(uint64_t at, const void *bytes, size_t count) {
+    if (count == 0) {
+        return; /* there may be nothing to copy from */
     }
+    char *memory = (char *)tk_ring.slots;
+    uint64_t all = (tk_ring.mask + 1) * sizeof(tk_slot), start = at & (all - 1);
+    size_t first = count < all - start ? count : all - start;
+    memcpy(memory + start, bytes, first);
+    memcpy(memory, (const char *)bytes + first, count - first);
 }
 
 void tk_ring_define(uint8_t what, uint16_t thread, uint64_t number, const void *first, size_t first_bytes,
                     const void *second, size_t second_bytes, bool holder) {
-    payload from = {{first, second}, {first_bytes, second_bytes}};
     size_t bytes = first_bytes + second_bytes;
     size_t count = 1 + (bytes + sizeof(tk_slot) - 1) / sizeof(tk_slot);
     if (count > tk_ring.mask || !enter(count, holder)) {
         return;
     }
     uint64_t at = tk_ring.written;
+    tk_ring.slots[(at + count - 1) & tk_ring.mask] = (tk_slot){0, 0}; /* which the payload need not fill */
     tk_ring.slots[at & tk_ring.mask] = tk_slot_of(TK_DEFINE, what, thread, (uint32_t)bytes, number);
-    for (size_t i = 1; i < count; i++) {
-        copy_out(&from, (i - 1) * sizeof(tk_slot), (char *)&tk_ring.slots[(at + i) & tk_ring.mask], sizeof(tk_slot));
-    }
+    uint64_t behind = (at + 1) * sizeof(tk_slot);
+    copy_in(behind, first, first_bytes);
+    copy_in(behind + first_bytes, second, second_bytes);
     tk_ring.written = at + count;
     leave(holder);
 }
