@@ -40,7 +40,8 @@ static hook_set *current;
 static PyInterpreterState *main_interpreter;
 
 #define COLD __attribute__((noinline, cold))
-#define INLINE static __attribute__((noinline))
+/* Inlined three times over, their frames would be set up by every call that passes through. */
+#define APART static __attribute__((noinline))
 #define TLS static __thread __attribute__((tls_model("initial-exec")))
 TLS int depth;
 TLS uint8_t free_cause;
@@ -99,7 +100,7 @@ COLD static void record_foreign_allocation(const hook *self, const void *block, 
     put_allocation(allocation_slot(self, block, size, flags, tk_thread(false), 0), size, false);
 }
 
-INLINE void record_allocation(hook *self, const void *block, size_t size, uint8_t flags) {
+APART void record_allocation(hook *self, const void *block, size_t size, uint8_t flags) {
     PyThreadState *state = holder_of(self);
     if (__builtin_expect(state == NULL, 0)) {
         record_foreign_allocation(self, block, size, flags);
@@ -126,7 +127,7 @@ COLD static void forget_block(const void *block) {
     tk_types_forget_block(block);
 }
 
-INLINE void record_free(hook *self, const void *block, uint8_t cause) {
+APART void record_free(hook *self, const void *block, uint8_t cause) {
     PyThreadState *state = holder_of(self);
     if (__builtin_expect(state == NULL, 0)) {
         record_foreign_free(block, cause);
