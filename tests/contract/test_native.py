@@ -141,6 +141,45 @@ thread = threading.Thread(target=run); thread.start(); thread.join()
     assert int(str(found[0][0])) > 10_000
 
 
+def test_long_chains_on_the_way_down_and_up(native: Stage) -> None:
+    """In a chain of thousands of frames the walk looks only so far down as can have changed; its depth is right."""
+    text = """
+import sys
+sys.setrecursionlimit(20_000)
+kept = []
+def leaf(n):
+    kept.append(bytes(1_000_000 + n))
+def again(n, levels):
+    if levels: again(n, levels - 1)
+    else: leaf(n)
+def made():
+    while True:
+        n = yield
+        kept.append(bytes(3_000_000 + n))
+def down(n, steps):
+    if n % 50 == 0:
+        leaf(n)
+        again(n, 700)
+        steps.send(n)
+    if n == 0: return bytes(8)
+    value = down(n - 1, steps)
+    if n % 50 == 0: kept.append(bytes(2_000_000 + n))
+    return value + b"x"
+steps = made(); next(steps)
+down(5_000, steps)
+"""
+    with recorded(native, text) as store:
+        found = rows(store, "SELECT size - 33, depth FROM allocations JOIN stacks USING (stack_id) WHERE size > 1000000")
+    depths: dict[int, set[int]] = {}
+    for size, depth in found:
+        kind, level = divmod(int(str(size)), 1_000_000)
+        depths.setdefault(kind, set()).add(int(str(depth)) + level)
+    # kind 1: in leaf and below again; both at the same distance from their level of down
+    assert len(found) == 4 * 101 - 1
+    top = min(depths[2])
+    assert depths == {1: {top + 1, top + 702}, 2: {top}, 3: {top + 1}}
+
+
 def test_types_causes_and_threads(native: Stage) -> None:
     text = """
 import gc, threading, tracekit

@@ -5,7 +5,8 @@
    table, and all older ones are verified against the array by value: `shadow[i].frame->previous` must be
    `shadow[i - 1].frame` and the instruction pointers must be the same. The loads do not depend on each other,
    and nothing is followed before it was verified. Less than the whole chain is not enough: the same frame
-   address with the same instruction can come back under another caller.
+   address with the same instruction can come back under another caller. Only time bounds how far down that can have
+   happened (see `lowest_suspect`), and a long chain is verified that far.
 
    Memory is libc's own (never Python's, which is hooked). */
 #include "stack.h"
@@ -18,8 +19,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { RECENT = 1024, FRAME_HASH = 1024, BUCKET = 4, FEWEST_BUCKETS = 1 << 8, MOST_BUCKETS = 1 << 13 };
+enum { RECENT = 1024, BUCKET = 4, FEWEST_BUCKETS = 1 << 8, MOST_BUCKETS = 1 << 13 };
+enum { FEWEST_PLACES = 1024, LONG_CHAIN = 512 };
 
 typedef struct {
     tk_frame *frame;
@@ -38,7 +41,9 @@ typedef struct {
     uint32_t count;
     uint32_t room;
     uint64_t epoch;
-    uint32_t place[FRAME_HASH]; /* index of a frame by its address; verified when used */
+    uint64_t walked_at; /* ns, when the last walk ended; only of long chains, 0: not known */
+    uint32_t *place;    /* index of a frame by its address; verified when used */
+    uint32_t place_mask;
 } shadow;
 
 typedef struct {
@@ -76,6 +81,7 @@ static void forget_thread(void *own) {
     shadow *all = own;
     if (all != NULL) {
         free(all->frames);
+        free(all->place);
         free(all);
         tk_mine.walk = NULL;
     }
@@ -83,7 +89,13 @@ static void forget_thread(void *own) {
 
 __attribute__((noinline, cold)) static shadow *begin_thread(void) {
     shadow *all = calloc(1, sizeof *all);
-    if (all != NULL && pthread_setspecific(at_thread_end, all) != 0) {
+    if (all == NULL) {
+        return NULL;
+    }
+    all->place = calloc(FEWEST_PLACES, sizeof *all->place);
+    all->place_mask = FEWEST_PLACES - 1;
+    if (all->place == NULL || pthread_setspecific(at_thread_end, all) != 0) {
+        free(all->place);
         free(all);
         all = NULL;
     }
@@ -298,9 +310,27 @@ static inline uint32_t intern(uint32_t parent, tk_frame *frame) {
 
 /* -- walking ----------------------------------------------------------------------------------------- */
 
-static uint32_t hash_frame(const tk_frame *frame) {
+static uint32_t *place_of(const shadow *all, const tk_frame *frame) {
     uintptr_t value = (uintptr_t)frame;
-    return (uint32_t)((value >> 4 ^ value >> 14) & (FRAME_HASH - 1));
+    return &all->place[(uint32_t)(value >> 4 ^ value >> 14) & all->place_mask];
+}
+
+/* A place for every frame of a long recursion: else each return would look for its caller to the end of the chain. */
+static void grow_places(shadow *all) {
+    uint32_t places = all->place_mask + 1;
+    while (places < all->room && places < 1u << 30) {
+        places *= 2;
+    }
+    uint32_t *larger = calloc(places, sizeof *larger);
+    if (larger == NULL) {
+        return; /* slower, not wrong */
+    }
+    free(all->place);
+    all->place = larger;
+    all->place_mask = places - 1;
+    for (uint32_t i = 0; i < all->count; i++) {
+        *place_of(all, all->frames[i].frame) = i;
+    }
 }
 
 static bool make_room(shadow *all, uint32_t count) {
@@ -314,20 +344,46 @@ static bool make_room(shadow *all, uint32_t count) {
     }
     all->frames = larger;
     all->room = room;
+    if (room > all->place_mask + 1) {
+        grow_places(all);
+    }
     return true;
 }
 
 /* Index of a frame in the shadow array, or -1. */
 static int64_t find(const shadow *all, const tk_frame *frame) {
-    uint32_t index = all->place[hash_frame(frame)];
+    uint32_t index = *place_of(all, frame);
     return index < all->count && all->frames[index].frame == frame ? (int64_t)index : -1;
+}
+
+/* Nanoseconds of the monotonic clock. */
+static uint64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* Below this index nothing can have changed since the last walk. For a frame to be another activation at the same
+   address, or at another instruction, all frames above it have to be left and entered again, one after the other, and
+   nobody does that in a nanosecond a frame. Without this bound a recursion of n calls would cost n * n. */
+static int64_t lowest_suspect(const shadow *all, int64_t top) {
+    if (top < LONG_CHAIN || all->walked_at == 0) {
+        return 0;
+    }
+    uint64_t time = now();
+    uint64_t sure = (uint64_t)(top - LONG_CHAIN / 2);
+    if (time < all->walked_at || time - all->walked_at > sure) {
+        return 0;
+    }
+    return (int64_t)(sure - (time - all->walked_at));
 }
 
 /* Lowest index whose instruction pointer changed (top + 1 for none), or -1 when the chain is another one. */
 static int64_t verify(const shadow *all, int64_t top) {
     const shadow_frame *frames = all->frames;
+    const int64_t lowest = lowest_suspect(all, top);
     int64_t changed = top + 1;
-    for (int64_t i = top; i > 0; i--) {
+    for (int64_t i = top; i > lowest; i--) {
         tk_frame *frame = frames[i].frame;
         if (frame->previous != frames[i - 1].frame) {
             return -1;
@@ -336,10 +392,10 @@ static int64_t verify(const shadow *all, int64_t top) {
             changed = i;
         }
     }
-    if (frames[0].frame->previous != NULL) {
+    if (lowest == 0 && frames[0].frame->previous != NULL) {
         return -1;
     }
-    return tk_frame_ip(frames[0].frame) != frames[0].ip ? 0 : changed;
+    return tk_frame_ip(frames[lowest].frame) != frames[lowest].ip ? lowest : changed;
 }
 
 /* Number of frames above the newest one that is in the array (all, when none is); its index, or -1. */
@@ -384,7 +440,7 @@ static uint32_t walk(shadow *all, tk_frame *top) {
     tk_frame *frame = top;
     for (uint32_t i = count; i > (uint32_t)(base + 1); i--, frame = frame->previous) {
         all->frames[i - 1].frame = frame;
-        all->place[hash_frame(frame)] = i - 1;
+        *place_of(all, frame) = i - 1;
     }
     uint32_t node = changed > 0 ? all->frames[changed - 1].node : 0;
     for (uint32_t i = (uint32_t)changed; i < count; i++) {
@@ -438,6 +494,7 @@ __attribute__((noinline)) static uint32_t other_top(shadow *all, tk_frame *top) 
     }
     all->last = NULL;
     uint32_t node = walk(all, top);
+    all->walked_at = all->count > LONG_CHAIN ? now() : 0;
     if (all->count > 0 && (top->stacktop == RUNNING || top->stacktop == WALKED)) {
         top->stacktop = WALKED;
         remember(all, all->count - 1);
