@@ -142,7 +142,7 @@ thread = threading.Thread(target=run); thread.start(); thread.join()
 
 
 def test_long_chains_on_the_way_down_and_up(native: Stage) -> None:
-    """In a chain of thousands of frames the walk looks only so far down as can have changed; its depth is right."""
+    """In a chain of thousands of frames the walk looks only as far down as can have changed."""
     text = """
 import sys
 sys.setrecursionlimit(20_000)
@@ -169,7 +169,10 @@ steps = made(); next(steps)
 down(5_000, steps)
 """
     with recorded(native, text) as store:
-        found = rows(store, "SELECT size - 33, depth FROM allocations JOIN stacks USING (stack_id) WHERE size > 1000000")
+        found = rows(
+            store,
+            "SELECT size - 33, depth FROM allocations JOIN stacks USING (stack_id) WHERE size > 1000000",
+        )
     depths: dict[int, set[int]] = {}
     for size, depth in found:
         kind, level = divmod(int(str(size)), 1_000_000)
