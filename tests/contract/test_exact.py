@@ -317,6 +317,33 @@ def test_all_kinds_of_objects(tmp_path: Path) -> None:
     assert check(tmp_path, ["program.py"], tmp_path) > 5000
 
 
+CACHED_NAMES = """
+import threading, tracekit
+class Even: pass
+class Odd: pass
+def work():
+    keep.extend([str(i)] for i in range(3000))
+keep = []
+threads = [threading.Thread(target=work) for _ in range(4)]
+for number, thread in enumerate(threads):
+    names = [f"attribute {number} {i}" for i in range(40_000)]
+    for name in names:
+        getattr(Even, name, None)
+        getattr(Odd, name, None)
+    del name, names
+    thread.start()
+    thread.join()
+tracekit.mark("asked")
+"""
+"""The cache of attributes (Objects/typeobject.c) is the last to hold most names. When the recorder looks for the
+name of a thread, it makes the cache let go of some, and has to record that."""
+
+
+def test_names_that_only_the_cache_of_attributes_holds(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(CACHED_NAMES)
+    assert check(tmp_path, ["program.py"], tmp_path) > 5000
+
+
 MADE = {
     "list": "keep.append([{n}] * {n})",
     "grow": "keep.append(list(range({n})))",

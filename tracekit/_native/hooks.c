@@ -109,7 +109,9 @@ APART void record_allocation(hook *self, const void *block, size_t size, uint8_t
     } else {
         uint16_t thread = tk_thread(true);
         uint32_t node = tk_stack_node(state);
-        tk_threads_look(thread);
+        if (flags == 0) { /* a free and the allocation of a realloc stand side by side */
+            tk_threads_look(thread);
+        }
         if (self->domain == PYMEM_DOMAIN_OBJ) {
             tk_types_large_block(block, size);
         }

@@ -101,8 +101,8 @@ static PyObject *start(PyObject *module, PyObject *time_zero) {
 }
 
 static PyObject *stop(PyObject *module, PyObject *nothing) {
-    tk_hooks_remove();
     tk_threads_name_all();
+    tk_hooks_remove();
     put_mark(tk_ring_now(), "end", 3, true);
     tk_ring_set_state(TK_STATE_ENDED);
     tk_ring_let_go();

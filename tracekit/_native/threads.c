@@ -3,6 +3,7 @@
    A thread allocates before the threading module has entered it in threading._active, and it may end before the
    next mark. So its name is looked for after some of its allocations, seldom enough to cost nothing. */
 #include "threads.h"
+#include "hooks.h"
 #include "ring.h"
 #include "stack.h"
 #include "text.h"
@@ -135,13 +136,16 @@ __attribute__((noinline, cold)) void tk_threads_look_now(uint16_t number) {
         tk_mine.look_in = 3 * tk_mine.look_after;
         tk_mine.look_after *= 4;
     }
+    /* Looking an attribute up makes CPython's cache of attributes let go of another name: the program's, maybe. */
+    tk_hooks_loud();
     PyObject *identity, *thread;
     Py_ssize_t at = 0;
     PyObject *active = all_threads();
     while (active != NULL && PyDict_Next(active, &at, &identity, &thread)) {
         if (PyLong_CheckExact(identity) && PyLong_AsUnsignedLongMask(identity) == (uint64_t)pthread_self()) {
             define_name(number, thread);
-            return;
+            break;
         }
     }
+    tk_hooks_quiet();
 }
