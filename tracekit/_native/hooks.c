@@ -38,6 +38,7 @@ struct hook_set {
 
 static hook_set *current;
 static PyInterpreterState *main_interpreter;
+static _Atomic(uint32_t) arenas; /* that the program came to while it was recorded */
 
 #define COLD __attribute__((noinline, cold))
 /* Inlined three times over, their frames would be set up by every call that passes through. */
@@ -209,8 +210,11 @@ static void put_arena(const hook_set *set, const void *arena, size_t size, uint8
         bool holder = tk_current_state() != NULL;
         tk_slot slot = tk_slot_of(TK_ARENA, returned, tk_thread(holder), (uint32_t)size, (uint64_t)(uintptr_t)arena);
         tk_ring_put(slot, holder);
+        arenas += returned == 0;
     }
 }
+
+uint32_t tk_hooks_arenas(void) { return arenas; }
 
 static void *arena_alloc(void *context, size_t size) {
     hook_set *set = context;
@@ -226,6 +230,7 @@ static void arena_free(void *context, void *arena, size_t size) {
 }
 
 int tk_hooks_install(void) {
+    arenas = 0;
     hook_set *set = calloc(1, sizeof *set);
     if (set == NULL) {
         return -1;

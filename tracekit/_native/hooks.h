@@ -24,6 +24,9 @@ void tk_hooks_abandon(void);
 void tk_hooks_quiet(void);
 void tk_hooks_loud(void);
 
+/* How many arenas the program was given in this recording, returned ones too. */
+uint32_t tk_hooks_arenas(void);
+
 /* Between these two, frees of the calling thread have the cause gc. */
 void tk_collection_starts(void);
 void tk_collection_stops(void);

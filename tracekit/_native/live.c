@@ -16,7 +16,7 @@ enum { TOLD = 4096 };
 
 typedef struct {
     PyObject *told[TOLD]; /* some of those that refer to nothing: to be told twice does no harm, only costs */
-    PyObject **seen;      /* untracked containers; open addressing, NULL: free */
+    uint32_t *seen;       /* untracked containers by half of their addresses; open addressing, 0: free */
     uint64_t mask, used;
     PyObject **pending;
     uint64_t waiting, room;
@@ -25,41 +25,47 @@ typedef struct {
     bool failed;
 } pass;
 
-static uint64_t home(const pass *self, const PyObject *object) {
-    return (uint64_t)(uintptr_t)object * 0x9E3779B97F4A7C15ull >> 30 & self->mask;
+static uint64_t home(const pass *self, uint32_t name) { return (name * 0x9E3779B9u >> 4) & self->mask; }
+
+static bool grow(pass *self) {
+    uint32_t *old = self->seen;
+    uint64_t old_mask = self->mask;
+    uint32_t *larger = calloc(2 * (old_mask + 1), sizeof *larger);
+    if (larger == NULL) {
+        return false;
+    }
+    self->seen = larger;
+    self->mask = 2 * old_mask + 1;
+    for (uint64_t i = 0; i <= old_mask; i++) {
+        if (old[i] != 0) {
+            uint64_t at = home(self, old[i]);
+            while (larger[at] != 0) {
+                at = (at + 1) & self->mask;
+            }
+            larger[at] = old[i];
+        }
+    }
+    free(old);
+    return true;
 }
 
-/* True when the object is new to this pass. */
-static bool meet(pass *self, PyObject *object) {
-    if (2 * (self->used + 1) > self->mask + 1) {
-        PyObject **old = self->seen;
-        uint64_t old_mask = self->mask;
-        PyObject **larger = calloc(2 * (old_mask + 1), sizeof *larger);
-        if (larger == NULL) {
-            self->failed = true;
-            return false;
-        }
-        self->seen = larger;
-        self->mask = 2 * old_mask + 1;
-        for (uint64_t i = 0; i <= old_mask; i++) {
-            if (old[i] != NULL) {
-                uint64_t at = home(self, old[i]);
-                while (larger[at] != NULL) {
-                    at = (at + 1) & self->mask;
-                }
-                larger[at] = old[i];
-            }
-        }
-        free(old);
+/* True when the object is new to this pass. Half of an address is enough: of two objects 64 GiB apart, one may stay
+   without a type. */
+static bool meet(pass *self, const PyObject *object) {
+    if (4 * (self->used + 1) > 3 * (self->mask + 1) && !grow(self)) {
+        self->failed = true;
+        return false;
     }
-    uint64_t at = home(self, object);
-    while (self->seen[at] != NULL) {
-        if (self->seen[at] == object) {
+    uint32_t half = (uint32_t)((uintptr_t)object >> 4);
+    uint32_t name = half != 0 ? half : 1;
+    uint64_t at = home(self, name);
+    while (self->seen[at] != 0) {
+        if (self->seen[at] == name) {
             return false;
         }
         at = (at + 1) & self->mask;
     }
-    self->seen[at] = object;
+    self->seen[at] = name;
     self->used++;
     return true;
 }

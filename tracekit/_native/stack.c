@@ -10,6 +10,7 @@
 
    Memory is libc's own (never Python's, which is hooked). */
 #include "stack.h"
+#include "hooks.h"
 #include "interest.h"
 #include "ring.h"
 #include "text.h"
@@ -21,7 +22,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { RECENT = 1024, BUCKET = 4, FEWEST_BUCKETS = 1 << 8, MOST_BUCKETS = 1 << 13 };
+enum { RECENT = 1024, BUCKET = 4, FEWEST_BUCKETS = 1 << 8, BUCKETS_A_STEP = 1 << 10, MOST_BUCKETS = 1 << 13 };
 enum { FEWEST_PLACES = 1024, LONG_CHAIN = 512 };
 
 typedef struct {
@@ -232,7 +233,8 @@ static uint32_t code_number(PyCodeObject *code) {
 
 /* The nodes are a cache with a bound, not a table of all there are: a program that walks trees has a million call
    paths, and its memory is not ours to fill. A path that was forgotten gets another number when it comes again, and
-   the collector finds out that it is the same. A bucket is one line of the processor's cache. */
+   the collector finds out that it is the same. A bucket is one line of the processor's cache. There are 64 KiB of them
+   for every arena that the program has come to since the recording began, and for one more. */
 static node_entry *bucket_of(uint32_t parent, uint32_t code, uint32_t offset) {
     uint64_t hash = mix(((uint64_t)parent << 32 | code) * 0x9E3779B97F4A7C15ull + offset);
     return &nodes[(hash & buckets_mask) * BUCKET];
@@ -263,13 +265,17 @@ static void grow_nodes(void) {
     free(old);
 }
 
+static bool may_grow(void) {
+    return buckets_mask + 1 < MOST_BUCKETS && (buckets_mask + 1) < BUCKETS_A_STEP * (1 + tk_hooks_arenas());
+}
+
 /* Put a new node at the front of its bucket; the last one falls out. */
 static uint32_t define_node(uint32_t parent, uint32_t code, uint32_t offset) {
     if (last_node >= INT32_MAX) {
         return parent;
     }
     node_entry *bucket = bucket_of(parent, code, offset);
-    if (bucket[BUCKET - 1].node != 0 && buckets_mask + 1 < MOST_BUCKETS && ++overflows * 4 > buckets_mask) {
+    if (bucket[BUCKET - 1].node != 0 && may_grow() && ++overflows * 4 > buckets_mask) {
         grow_nodes();
         overflows = 0;
         bucket = bucket_of(parent, code, offset);
