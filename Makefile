@@ -49,9 +49,10 @@ $(VENV)/.bench: $(READY)
 bench: $(VENV)/.bench ## measure; writes benchmarks/results/ (BENCH=--quick for a first look)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-schemas: $(READY) ## write schemas/ from the code
+schemas: $(READY) ## write schemas/ and the reference in docs/sql.md from the code
 	$(BIN)/tracekit schema log > schemas/log.v2.json
-	$(BIN)/tracekit schema store > schemas/store.v1.sql
+	$(BIN)/tracekit schema store > schemas/store.v2.sql
+	$(BIN)/python -m tools.reference
 
 samples: $(READY) ## record the sample traces again (only for a new log version)
 	$(BIN)/python sample_traces/make.py --again

@@ -335,8 +335,8 @@ for number, thread in enumerate(threads):
     thread.join()
 tracekit.mark("asked")
 """
-"""The cache of attributes (Objects/typeobject.c) is the last to hold most names. When the recorder looks for the
-name of a thread, it makes the cache let go of some, and has to record that."""
+"""The cache of attributes (Objects/typeobject.c) is the last to hold most names. When the recorder looks for
+the name of a thread, it makes the cache let go of some, and has to record that."""
 
 
 def test_names_that_only_the_cache_of_attributes_holds(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import traces
 
+from tools.reference import with_reference
 from tracekit.store.database import Store, open_store
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
@@ -35,6 +36,10 @@ def test_examples(store: Store, sql: str, columns: str) -> None:
 
 def test_every_example_was_found() -> None:
     assert len(EXAMPLES) == PAGE.count("```sql") >= 7
+
+
+def test_the_reference_is_in_step() -> None:
+    assert with_reference(PAGE) == PAGE, "run 'make schemas'"
 
 
 def test_everything_is_named(store: Store) -> None:

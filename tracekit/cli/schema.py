@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from tracekit.cli.options import choice
-from tracekit.cli.output import put
+from tracekit.cli.output import put, put_lines
+from tracekit.errors import UsageError
 from tracekit.report.json import json_document
 
 SCHEMAS = ("log", "store")
@@ -25,8 +26,17 @@ class SchemaOptions:
         bool, typer.Option("--json", help="Print JSON also for the store: its version and its SQL.")
     ] = False
 
+    describe: Annotated[
+        bool,
+        typer.Option(
+            "--describe", help="Of the store: what each table, view, macro and column means, as Markdown."
+        ),
+    ] = False
+
     def __post_init__(self) -> None:
         choice("SCHEMA", self.what, SCHEMAS)
+        if self.describe and self.what != "store":
+            raise UsageError("--describe is for the store", hint="try 'tracekit schema store --describe'")
 
 
 def run(options: SchemaOptions) -> int:
@@ -37,6 +47,7 @@ def run(options: SchemaOptions) -> int:
 
     Examples:
         tracekit schema store
+        tracekit schema store --describe
         tracekit schema log > log.schema.json
 
     """
@@ -44,6 +55,16 @@ def run(options: SchemaOptions) -> int:
         from tracekit.log.schema import log_schema
 
         put(json_document(log_schema()))
+        return 0
+    if options.describe:
+        from tracekit.report.reference import reference
+        from tracekit.store.describe import describe
+
+        found = describe()
+        if options.as_json:
+            put(json_document(found))
+        else:
+            put_lines(reference(found))
         return 0
     from tracekit.store.schema import STORE_SCHEMA_VERSION, store_schema
 

@@ -29,6 +29,7 @@ from tracekit.events import (
 )
 from tracekit.log.columns import NOTHING, EventColumns
 from tracekit.store.rows import insert_rows
+from tracekit.store.tree import NO_NODE, lay_out
 
 _COLLECTION_FIELDS = (
     *("gc_id", "generation", "start_seq", "stop_seq", "started_ns", "stopped_ns", "duration_ns"),
@@ -100,7 +101,7 @@ class Details:
             ("threads", [_fields(thread) for thread in self._threads.values()]),
             ("codes", [_fields(code) for code in self._codes.values()]),
             ("types", [_fields(kind) for kind in self._types.values()]),
-            ("stacks", [_fields(stack) | {"depth": depth} for stack, depth in self._stacks.values()]),
+            ("stacks", self._stack_rows()),
             ("gc_collections", self._collection_rows()),
             ("marks", self._mark_rows()),
             ("arenas", self._arenas),
@@ -142,6 +143,21 @@ class Details:
         (arena if known is None else known).update(
             free_seq=seq, freed_ns=event["time_ns"], freed_thread_id=event["thread_id"]
         )
+
+    def _stack_rows(self) -> _Rows:
+        stacks = [self._stacks[stack_id] for stack_id in sorted(self._stacks)]  # parents have smaller numbers
+        index = {stack.stack_id: place for place, (stack, _) in enumerate(stacks)}
+        layout = lay_out(
+            [index.get(stack.parent_id, NO_NODE) for stack, _ in stacks],
+            [stack.code_id for stack, _ in stacks],
+        )
+        return [
+            _fields(stack)
+            | {"depth": depth, "position": first, "last_position": last, "outermost": outermost}
+            for (stack, depth), first, last, outermost in zip(
+                stacks, layout.position, layout.last_position, layout.outermost, strict=True
+            )
+        ]
 
     def _collection_rows(self) -> _Rows:
         rows: dict[tuple[str, int], dict[str, Any]] = {}

@@ -26,7 +26,8 @@ INSERT INTO reallocs SELECT trace_id, alloc_seq, realloc_of FROM incoming;
 INSERT INTO timeline SELECT trace_id, seq, time_ns, live_bytes, live_blocks FROM incoming;
 
 -- table: stacks
-INSERT INTO stacks SELECT trace_id, stack_id, parent_id, code_id, line, depth FROM incoming;
+INSERT INTO stacks
+SELECT trace_id, stack_id, parent_id, code_id, line, depth, position, last_position, outermost FROM incoming;
 
 -- table: codes
 INSERT INTO codes SELECT trace_id, code_id, filename, qualname, first_line, frame_bytes FROM incoming;

@@ -53,6 +53,84 @@ FROM path p LEFT JOIN codes c ON c.code_id = p.code_id AND c.trace_id = trace
 ORDER BY p.depth DESC;
 COMMENT ON MACRO TABLE frames IS 'The call path of a stack_id, one row a frame, innermost first; depth 1 is the outermost.';
 
+CREATE MACRO heap_tree(at_seq, trace := 1) AS TABLE
+WITH own AS (
+    SELECT h.stack_id, sum(h.size) AS bytes, count(*) AS blocks FROM heap_at(at_seq, trace := trace) h GROUP BY ALL
+), running AS (
+    SELECT s.stack_id, s.parent_id, s.code_id, s.line, s.depth, s.position, s.last_position, s.outermost,
+           coalesce(o.bytes, 0) AS bytes, coalesce(o.blocks, 0) AS blocks,
+           sum(coalesce(o.bytes, 0)) OVER before_and_here AS bytes_so_far,
+           sum(coalesce(o.blocks, 0)) OVER before_and_here AS blocks_so_far
+    FROM stacks s LEFT JOIN own o USING (stack_id)
+    WHERE s.trace_id = trace
+    WINDOW before_and_here AS (ORDER BY s.position ROWS UNBOUNDED PRECEDING)
+)
+SELECT n.stack_id, n.parent_id, n.depth, c.filename AS file, n.line, c.qualname AS function, n.code_id, n.outermost,
+       n.bytes::HUGEINT AS bytes, n.blocks::BIGINT AS blocks,
+       (l.bytes_so_far - n.bytes_so_far + n.bytes)::HUGEINT AS total_bytes,
+       (l.blocks_so_far - n.blocks_so_far + n.blocks)::BIGINT AS total_blocks
+FROM running n JOIN running l ON l.position = n.last_position
+LEFT JOIN codes c ON c.trace_id = trace AND c.code_id = n.code_id
+WHERE l.blocks_so_far - n.blocks_so_far + n.blocks > 0
+ORDER BY n.position;
+COMMENT ON MACRO TABLE heap_tree IS 'The heap after event at_seq as a call tree, parents before children: what each node holds itself (bytes, blocks) and with all below it (total_bytes, total_blocks); nodes that hold nothing are left out.';
+
+CREATE MACRO heap_functions(at_seq, trace := 1) AS TABLE
+SELECT n.file, n.function, sum(n.bytes)::HUGEINT AS bytes, sum(n.blocks)::BIGINT AS blocks,
+       (sum(n.total_bytes) FILTER (n.outermost))::HUGEINT AS total_bytes,
+       (sum(n.total_blocks) FILTER (n.outermost))::BIGINT AS total_blocks
+FROM heap_tree(at_seq, trace := trace) n
+GROUP BY n.code_id, n.file, n.function ORDER BY total_bytes DESC, n.function, n.file;
+COMMENT ON MACRO TABLE heap_functions IS 'The heap after event at_seq by function: what it allocated itself (bytes, blocks), and with all that it called (total_bytes, total_blocks); most first.';
+
+CREATE MACRO call_path(of_stack, trace := 1) AS (
+    SELECT string_agg(format('{} ({}:{})', coalesce(c.qualname, '<unknown>'),
+                             coalesce(regexp_extract(c.filename, '[^/]*$'), '<unknown>'), s.line), ';' ORDER BY s.depth)
+    FROM stacks leaf
+    JOIN stacks s ON s.trace_id = trace AND s.position <= leaf.position AND s.last_position >= leaf.position
+    LEFT JOIN codes c ON c.trace_id = trace AND c.code_id = s.code_id
+    WHERE leaf.trace_id = trace AND leaf.stack_id = of_stack
+);
+COMMENT ON MACRO call_path IS 'The call path of a stack_id in one line, outermost frame first: f (a.py:3);g (a.py:9). frames() gives it as rows.';
+
+CREATE MACRO arenas_at(at_seq, trace := 1) AS TABLE
+WITH arena AS (
+    SELECT r.address, r.size FROM arenas r
+    WHERE r.trace_id = trace AND r.alloc_seq <= at_seq AND (r.free_seq > at_seq OR r.free_seq IS NULL)
+), placed AS (
+    SELECT r.address, count(*) AS blocks, sum(h.size) AS bytes
+    FROM heap_at(at_seq, trace := trace) h ASOF JOIN arena r ON h.address >= r.address
+    WHERE h.address < r.address + r.size GROUP BY ALL
+)
+SELECT r.address, r.size, coalesce(p.blocks, 0)::BIGINT AS live_blocks, coalesce(p.bytes, 0)::HUGEINT AS live_bytes,
+       coalesce(p.bytes, 0) / r.size AS live_share
+FROM arena r LEFT JOIN placed p USING (address) ORDER BY r.address;
+COMMENT ON MACRO TABLE arenas_at IS 'Arenas that were there after event at_seq, with the blocks of the recording alive in each and their share of it (0 to 1).';
+
+CREATE MACRO timeline_in(steps, trace := 1) AS TABLE
+WITH cut AS (
+    SELECT l.seq, l.time_ns, l.live_bytes, l.live_blocks,
+           least(steps - 1, (l.time_ns * steps) // greatest(t.duration_ns, 1))::BIGINT AS step
+    FROM timeline l JOIN traces t USING (trace_id) WHERE l.trace_id = trace
+)
+SELECT c.step, min(c.time_ns) AS from_ns, max(c.time_ns) AS to_ns, max(c.live_bytes) AS most_bytes,
+       arg_max(c.live_bytes, c.seq) AS bytes, arg_max(c.live_blocks, c.seq) AS blocks
+FROM cut c GROUP BY c.step ORDER BY c.step;
+COMMENT ON MACRO TABLE timeline_in IS 'The timeline in so many steps of equal time: the most bytes alive within each, and what was alive at its last event; steps without an event are left out.';
+
+CREATE MACRO temporary(within_events, trace := 1) AS TABLE
+WITH counted AS (
+    SELECT e.kind, e.alloc_seq, e.thread_id,
+           row_number() OVER (PARTITION BY e.thread_id ORDER BY e.seq) AS number
+    FROM events e WHERE e.trace_id = trace AND e.kind IN ('allocation', 'free')
+), died AS (
+    SELECT b.alloc_seq, f.number - b.number AS events
+    FROM counted b JOIN counted f ON f.alloc_seq = b.alloc_seq AND f.thread_id = b.thread_id
+    WHERE b.kind = 'allocation' AND f.kind = 'free' AND f.number - b.number BETWEEN 1 AND within_events
+)
+SELECT a.*, d.events FROM died d JOIN allocations a ON a.trace_id = trace AND a.alloc_seq = d.alloc_seq;
+COMMENT ON MACRO TABLE temporary IS 'The rows of allocations whose block was freed by the thread that made it, within so many of its own allocations and frees; events: how many.';
+
 CREATE MACRO heap_by(at_seq, grouping_name, trace := 1) AS TABLE
 WITH RECURSIVE heap AS (
     SELECT h.stack_id, h.type_id, h.thread_id, h.domain, sum(h.size) AS bytes, count(*) AS blocks

@@ -205,12 +205,15 @@ COMMENT ON COLUMN reallocs.alloc_seq IS 'The new allocation.';
 COMMENT ON COLUMN reallocs.realloc_of IS 'alloc_seq of the allocation it replaced.';
 
 CREATE TABLE stacks (
-    trace_id  INTEGER NOT NULL,
-    stack_id  INTEGER NOT NULL,
-    parent_id INTEGER NOT NULL,
-    code_id   INTEGER NOT NULL,
-    line      INTEGER NOT NULL,
-    depth     INTEGER NOT NULL
+    trace_id      INTEGER NOT NULL,
+    stack_id      INTEGER NOT NULL,
+    parent_id     INTEGER NOT NULL,
+    code_id       INTEGER NOT NULL,
+    line          INTEGER NOT NULL,
+    depth         INTEGER NOT NULL,
+    position      INTEGER NOT NULL,
+    last_position INTEGER NOT NULL,
+    outermost     BOOLEAN NOT NULL
 );
 COMMENT ON TABLE stacks IS 'The call tree: a node is a line of a code object, called from its parent. frames() lists a path.';
 COMMENT ON COLUMN stacks.trace_id IS 'The recording (traces).';
@@ -219,6 +222,9 @@ COMMENT ON COLUMN stacks.parent_id IS 'The node of the caller; 0: a root.';
 COMMENT ON COLUMN stacks.code_id IS 'The code object (codes).';
 COMMENT ON COLUMN stacks.line IS 'Line that was executing.';
 COMMENT ON COLUMN stacks.depth IS 'Number of frames of the path; 1 for a root.';
+COMMENT ON COLUMN stacks.position IS 'Number of the node in preorder: the node and all below it have the numbers from here to last_position.';
+COMMENT ON COLUMN stacks.last_position IS 'The largest position in the subtree of the node.';
+COMMENT ON COLUMN stacks.outermost IS 'No caller of the node runs the same code: a sum over these counts a recursion once.';
 
 CREATE TABLE codes (
     trace_id    INTEGER NOT NULL,
