@@ -12,12 +12,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-enum { TOLD = 4096 };
+enum { TOLD = 4096, AHEAD = 16 };
 
 typedef struct {
     PyObject *told[TOLD]; /* some of those that refer to nothing: to be told twice does no harm, only costs */
     uint32_t *seen;       /* untracked containers by half of their addresses; open addressing, 0: free */
     uint64_t mask, used;
+    PyObject *ahead[AHEAD]; /* met and not looked at yet: their memory is on its way into the processor's cache */
+    uint32_t turn;
     PyObject **pending;
     uint64_t waiting, room;
     uint16_t thread;
@@ -74,7 +76,7 @@ static void tell(pass *self, PyObject *object) {
     const void *block;
     uint32_t number = tk_types_of_live(object, &block);
     if (number != 0) {
-        tk_ring_put(tk_slot_of(TK_TYPED, 0, self->thread, number, (uint64_t)(uintptr_t)block), true);
+        tk_ring_put_as_holder(tk_slot_of(TK_TYPED, 0, self->thread, number, (uint64_t)(uintptr_t)block));
         self->written++;
     }
 }
@@ -95,22 +97,33 @@ static bool put_aside(pass *self, PyObject *object) {
 
 /* What the collector tracks comes from its lists. Tuples and dictionaries of untracked things do not, nor does code,
    and of untracked objects only these are certain to be whole. The rest refers to nothing. */
-static int visit(PyObject *object, void *context) {
-    pass *self = context;
-    if (self->failed || PyObject_GC_IsTracked(object)) {
-        return 0;
+static void look_at(pass *self, PyObject *object) {
+    if (self->failed || (PyType_IS_GC(Py_TYPE(object)) && PyObject_GC_IsTracked(object))) {
+        return;
     }
     if (PyTuple_CheckExact(object) || PyDict_CheckExact(object) || PyCode_Check(object)) {
         if (meet(self, object)) {
             tell(self, object);
             self->failed |= !put_aside(self, object);
         }
-        return 0;
+        return;
     }
     PyObject **told = &self->told[(uintptr_t)object >> 4 & (TOLD - 1)];
     if (*told != object) {
         *told = object;
         tell(self, object);
+    }
+}
+
+static int visit(PyObject *object, void *context) {
+    pass *self = context;
+    __builtin_prefetch((PyGC_Head *)object - 1);
+    __builtin_prefetch(object);
+    PyObject **place = &self->ahead[self->turn++ % AHEAD];
+    PyObject *earlier = *place;
+    *place = object;
+    if (earlier != NULL) {
+        look_at(self, earlier);
     }
     return 0;
 }
@@ -147,6 +160,19 @@ static void visit_pending(pass *self) {
         Py_TYPE(next)->tp_traverse(next, visit, self);
         if (PyDict_CheckExact(next)) {
             visit_keys(self, next);
+        }
+    }
+}
+
+/* Look at those that are left; what they refer to takes their places. */
+static void visit_ahead(pass *self) {
+    for (int i = 0; i < AHEAD; i++) {
+        PyObject *last = self->ahead[i];
+        if (last != NULL) {
+            self->ahead[i] = NULL;
+            look_at(self, last);
+            visit_pending(self);
+            i = -1;
         }
     }
 }
@@ -196,6 +222,7 @@ int64_t tk_live_types(uint16_t thread) {
         }
         walk_generation(self, &interpreter->gc.permanent_generation.head);
         walk_frames(self, interpreter);
+        visit_ahead(self);
     }
     int64_t written = self->seen == NULL || self->failed ? -1 : self->written;
     free(self->seen);
