@@ -16,6 +16,9 @@ library (numpy does so since 2.5 with the memory of its arrays, which the raw al
 for the next use when tracemalloc was told that it is gone (numpy, up to 1 KiB). A block of the raw domain
 that is missing in tracemalloc's first domain must then be in another one, at the same line, or be one of
 those small ones.
+
+**Instructions without a line.** At the start of a function an instruction may have no line. tracemalloc says
+0 then, the recording says the line of the function's ``def``.
 """
 
 from __future__ import annotations
@@ -124,6 +127,12 @@ def assert_same(
         reused_by_witness[size] += count * (file == witness)
     truth = Counter({block: count for block, count in theirs.items() if block[0] != witness})
     left, came = mine - truth, truth - mine
+    for file, line, size in list(came):
+        for block in [block for block in left if line == 0 and (block[0], block[2]) == (file, size)]:
+            same = min(came[file, line, size], left[block])
+            left[block] -= same
+            came[file, line, size] -= same
+    left, came = +left, +came
     told: Counter[Block] = Counter()  # at most so many of those that left are the business of libraries
     for (file, line, size), count in left.items() if elsewhere else ():
         known = count if size <= KEPT_BY_LIBRARIES else elsewhere[file, line, size]
