@@ -36,7 +36,8 @@ from tracekit.record.select import native_trouble
 from tracekit.record.session import Program, RecordOptions, record
 from tracekit.replay.heap import heap_at
 from tracekit.replay.moment import resolve_moment
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
+from tracekit.store.opening import open_store
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"

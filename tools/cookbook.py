@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from tracekit.report.markdown import markdown_rows
-from tracekit.store.database import open_store
+from tracekit.store.opening import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "cookbook.md"

@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 
 from benchmarks.programs import WORKLOADS, missing
 from tracekit.record.select import native_trouble
-from tracekit.store.database import open_store
+from tracekit.store.opening import open_store
 
 pytestmark = pytest.mark.skipif(native_trouble() is not None, reason=str(native_trouble()))
 

@@ -12,7 +12,8 @@ from record_support import Stage, environment
 
 from tracekit.log.summary import summarize
 from tracekit.record.select import native_trouble
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
+from tracekit.store.opening import open_store
 
 pytestmark = pytest.mark.skipif(native_trouble() is not None, reason=str(native_trouble()))
 

@@ -20,7 +20,7 @@ import tracekit
 from tracekit.record.capabilities import CAPABILITIES
 from tracekit.replay.heap import heap_at
 from tracekit.replay.moment import resolve_moment
-from tracekit.store.database import open_store
+from tracekit.store.opening import open_store
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "sample_traces" / "programs"

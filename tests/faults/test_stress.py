@@ -18,7 +18,7 @@ from tracekit.log.reader import LogReader
 from tracekit.log.summary import summarize
 from tracekit.log.verify import verify
 from tracekit.record.select import native_trouble
-from tracekit.store.database import open_store
+from tracekit.store.opening import open_store
 
 pytestmark = pytest.mark.skipif(native_trouble() is not None, reason=str(native_trouble()))
 

@@ -20,7 +20,7 @@ from tracekit.log.summary import summarize
 from tracekit.log.verify import verify
 from tracekit.replay.heap import heap_at
 from tracekit.replay.moment import resolve_moment
-from tracekit.store.database import open_store
+from tracekit.store.opening import open_store
 
 MOST_BYTES = {"v1": 300_000, "v2": 300_000}
 """Bytes of all samples of a version."""

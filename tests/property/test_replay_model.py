@@ -14,7 +14,7 @@ from tracekit.events import Allocation
 from tracekit.replay.difference import Difference, difference
 from tracekit.replay.heap import GROUPINGS, Heap, heap_at
 from tracekit.replay.moment import resolve_moment
-from tracekit.store.database import open_store
+from tracekit.store.opening import open_store
 
 slow = settings(max_examples=20, suppress_health_check=list(HealthCheck))
 

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tracekit.events import Allocation, ArenaEvent, CollectionStart, CollectionStop, Free
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
+from tracekit.store.opening import open_store
 from tracekit.store.tree import NO_NODE, lay_out
 
 slow = settings(max_examples=20, suppress_health_check=list(HealthCheck))

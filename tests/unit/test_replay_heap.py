@@ -10,7 +10,8 @@ from tracekit.events import Domain
 from tracekit.replay.difference import Change, difference
 from tracekit.replay.heap import GROUPINGS, Group, heap_at
 from tracekit.replay.moment import resolve_moment
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
+from tracekit.store.opening import open_store
 
 
 @pytest.fixture(scope="module")

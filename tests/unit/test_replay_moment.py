@@ -10,7 +10,8 @@ import traces
 from tracekit.errors import MomentMissingError, MomentSyntaxError
 from tracekit.log.writer import LogWriter
 from tracekit.replay.moment import Moment, resolve_moment
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
+from tracekit.store.opening import open_store
 
 
 def opened(folder: Path, build: traces.TraceBuilder, *, complete: bool = True) -> Store:

@@ -7,7 +7,7 @@ from pathlib import Path
 from traces import TraceBuilder, random_trace, write_log
 
 from tracekit.simulator.scenario import Scenario, simulate
-from tracekit.store.database import open_store
+from tracekit.store.opening import open_store
 
 
 def test_live_bytes_are_those_of_the_recording(tmp_path: Path) -> None:

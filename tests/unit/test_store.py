@@ -14,7 +14,8 @@ from tracekit.errors import FileMissingError, LogCorruptError, NotALogError
 from tracekit.events import Allocation, Code, Definitions, Event, Free, Notice, Stack, Totals
 from tracekit.log.writer import LogWriter
 from tracekit.store import ingest, rows
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
+from tracekit.store.opening import open_store
 
 
 def rows_of(store: Store, sql: str, *parameters: object) -> list[tuple[object, ...]]:

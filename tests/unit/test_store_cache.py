@@ -14,8 +14,9 @@ import traces
 
 from tracekit.errors import LogCorruptError
 from tracekit.store import cache
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
 from tracekit.store.ingest import ingest
+from tracekit.store.opening import open_store
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(arguments[1].path)  # type: ignore[attr-defined]
         ingest(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("tracekit.store.database.ingest", counted)
+    monkeypatch.setattr("tracekit.store.opening.ingest", counted)
     return seen
 
 
@@ -170,7 +171,7 @@ def test_what_a_killed_builder_left_is_removed_when_it_is_old(log: Path) -> None
 
 def test_two_at_once_and_another_process(log: Path, built: list[Path]) -> None:
     program = (
-        "import sys; from tracekit.store.database import open_store as o; print(o(sys.argv[1]).totals.events)"
+        "import sys; from tracekit.store.opening import open_store as o; print(o(sys.argv[1]).totals.events)"
     )
     with open_store(log) as first, open_store(log) as second:
         assert events_of(first) == events_of(second)
@@ -183,7 +184,7 @@ def test_two_at_once_and_another_process(log: Path, built: list[Path]) -> None:
 
 def test_processes_that_build_at_the_same_time(log: Path) -> None:
     program = (
-        "import sys; from tracekit.store.database import open_store as o; print(o(sys.argv[1]).totals.events)"
+        "import sys; from tracekit.store.opening import open_store as o; print(o(sys.argv[1]).totals.events)"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", program, str(log)], stdout=subprocess.PIPE, text=True)

@@ -9,7 +9,8 @@ import pytest
 import traces
 
 from tools.reference import with_reference
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
+from tracekit.store.opening import open_store
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```sql\n(.*?)```\n\n\| (.*?) \|\n", PAGE, re.DOTALL)

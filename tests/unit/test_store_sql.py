@@ -8,7 +8,8 @@ import pytest
 import traces
 
 from tracekit.errors import SqlError
-from tracekit.store.database import Store, open_store
+from tracekit.store.database import Store
+from tracekit.store.opening import open_store
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["file", "memory"])

@@ -119,7 +119,7 @@ class Progress:
 @contextmanager
 def opened(log: Path, *, cache: bool = True, notes_first: bool = False) -> Iterator[Store]:
     """The store of a log. Its notes go to stderr, at the end unless told otherwise; an error stands alone."""
-    from tracekit.store.database import open_store  # noqa: PLC0415 - keeps `tracekit --help` quick
+    from tracekit.store.opening import open_store  # noqa: PLC0415 - keeps `tracekit --help` quick
 
     progress = Progress(f"tracekit: building the tables of {log}")
     try:

@@ -1,8 +1,7 @@
-"""Opens the store of a log and answers queries on it."""
+"""An open store: answers queries on a log. :mod:`tracekit.store.opening` makes one."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,18 +12,7 @@ import numpy as np
 
 from tracekit.errors import SqlError, StoreError
 from tracekit.events import Header, Notice, Totals
-from tracekit.log.reader import LogReader
-from tracekit.store.cache import (
-    Database,
-    Fill,
-    ForeignDatabaseError,
-    Identity,
-    build_file,
-    build_in_memory,
-    cache_path,
-    open_cached,
-)
-from tracekit.store.ingest import Progress, ingest
+from tracekit.store.cache import Database
 from tracekit.store.steps import Steps
 from tracekit.store.traces import read_totals
 
@@ -149,56 +137,6 @@ class Store:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def open_store(log: str | os.PathLike[str], *, cache: bool = True, progress: Progress | None = None) -> Store:
-    """Open the store of a log, building it when there is none or the log has changed since.
-
-    With ``cache`` it is kept in ``<log>.duckdb`` beside the log; without, or when that file cannot be
-    written, in memory (which ``Store.notes`` says). ``progress(bytes_done, bytes_total)`` is called while
-    building. Raises what :class:`LogReader` raises, and StoreError when DuckDB cannot build it anywhere.
-    """
-    path = Path(log)
-    try:
-        mtime_ns = path.stat().st_mtime_ns
-    except OSError:
-        mtime_ns = 0  # the reader says what is wrong, in its own words
-    with LogReader(path) as reader:
-
-        def fill(connection: duckdb.DuckDBPyConnection) -> None:
-            ingest(connection, reader, 1, progress)
-
-        identity = Identity.of(reader, mtime_ns)
-        notes: list[str] = []
-        database = _from_cache(cache_path(path), identity, fill, notes) if cache else None
-        if database is None:
-            try:
-                database = build_in_memory(identity, fill)
-            except duckdb.Error as error:
-                raise StoreError(f"the store of {path} cannot be built: {error}") from error
-        try:
-            return Store(path, reader.header, database, notes)
-        except BaseException:
-            database.close()
-            raise
-
-
-def _from_cache(path: Path, identity: Identity, fill: Fill, notes: list[str]) -> Database | None:
-    """The store in the file, built anew if needed; None (and a note) when there can be no such file."""
-    try:
-        database, reason = open_cached(path, identity)
-        if database is not None:
-            return database
-        database = build_file(path, identity, fill)
-        if reason:
-            notes.append(f"{path} {reason}: it was built anew")
-        return database
-    except ForeignDatabaseError:
-        notes.append(f"{path} is a database of somebody else: the store is kept in memory instead")
-    except (OSError, duckdb.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        notes.append(f"{path} cannot be written ({reason}): the store is kept in memory instead")
-    return None
 
 
 def _state_of(path: Path, *, closed: bool, torn_bytes: int) -> list[str]:
