@@ -51,7 +51,7 @@ bench: $(VENV)/.bench ## measure; writes benchmarks/results/ (BENCH=--quick for 
 
 schemas: $(READY) ## write schemas/ and the reference in docs/sql.md from the code
 	$(BIN)/tracekit schema log > schemas/log.v2.json
-	$(BIN)/tracekit schema store > schemas/store.v2.sql
+	$(BIN)/tracekit schema store > schemas/store.v3.sql
 	$(BIN)/python -m tools.reference
 
 samples: $(READY) ## record the sample traces again (only for a new log version)

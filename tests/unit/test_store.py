@@ -12,8 +12,9 @@ import traces
 
 from tracekit.errors import FileMissingError, LogCorruptError, NotALogError
 from tracekit.events import Allocation, Code, Definitions, Event, Free, Notice, Stack, Totals
+from tracekit.log import lifetimes
 from tracekit.log.writer import LogWriter
-from tracekit.store import ingest, rows
+from tracekit.store import rows
 from tracekit.store.database import Store
 from tracekit.store.opening import open_store
 
@@ -119,11 +120,13 @@ def test_arenas(tmp_path: Path) -> None:
     assert found == [(kept, 1, None, None), (gone, 2, 3, 7)]
 
 
-@pytest.mark.parametrize("merge", [1, 7, 1 << 18])
-def test_large_random_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: int) -> None:
-    """Small chunks and tiers, so that every path of the ingest is taken many times."""
-    monkeypatch.setattr(ingest, "MERGE_EVENTS", merge)
-    monkeypatch.setattr(ingest, "LIFETIME_TIERS", (4, 100))
+@pytest.mark.parametrize("merge", [None, 1, 7, 1 << 18])
+def test_large_random_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: int | None) -> None:
+    """Small chunks and tiers, so that every path of the ingest is taken many times; once with the kernel."""
+    if merge is not None:
+        monkeypatch.setattr(lifetimes, "kernels", None)
+        monkeypatch.setattr(lifetimes, "MERGE_EVENTS", merge)
+    monkeypatch.setattr(lifetimes, "LIFETIME_TIERS", (4, 100))
     monkeypatch.setattr(rows, "CHUNK_ROWS", 64)
     trace = traces.random_trace(3, 1500)
     store = open_store(traces.write_log(tmp_path / "a.tkt", trace, seed=1), cache=False)

@@ -29,9 +29,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The logs that were ingested, in order."""
     seen: list[Path] = []
 
-    def counted(*arguments: object) -> None:
+    def counted(*arguments: object) -> object:
         seen.append(arguments[1].path)  # type: ignore[attr-defined]
-        ingest(*arguments)  # type: ignore[arg-type]
+        return ingest(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr("tracekit.store.opening.ingest", counted)
     return seen

@@ -4,6 +4,7 @@
    kernels_stamps.c    when the ring was written how far (record/decode.py)
    kernels_stacks.c    call path nodes -> stacks of a log (record/offsets.py)
    kernels_codec.c     columns of events <-> their bytes in a log (log/columns.py)
+   kernels_pairs.c     columns of events -> lifetimes of blocks (log/lifetimes.py)
 
    Whatever these do, Python code in the named modules does as well, slower. */
 #include "kernels.h"
@@ -19,7 +20,8 @@ PyMODINIT_FUNC PyInit__kernels(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module != NULL &&
         (PyModule_AddType(module, &tk_fold_type) != 0 || PyModule_AddType(module, &tk_stamps_type) != 0 ||
-         PyModule_AddType(module, &tk_codec_type) != 0 || PyModule_AddType(module, &tk_stacks_type) != 0)) {
+         PyModule_AddType(module, &tk_codec_type) != 0 || PyModule_AddType(module, &tk_stacks_type) != 0 ||
+         PyModule_AddType(module, &tk_pairs_type) != 0)) {
         Py_CLEAR(module);
     }
     return module;

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
 
 from tracekit.errors import LogCorruptError
 from tracekit.events import CollectionStart, CollectionStop, Definitions, EventKind, LiveTypes, Mark
@@ -26,12 +27,11 @@ _KIND_OF: dict[type[Detail], EventKind] = {
 }
 
 
-class Numbers:
+class Numbers(Struct):
     """A set of defined numbers. Numbers given out from 1 without gaps cost no memory."""
 
-    def __init__(self) -> None:
-        self._top = 0
-        self._others: set[int] = set()
+    _top: int = 0
+    _others: set[int] = field(default_factory=set)
 
     def __contains__(self, number: int) -> bool:
         return 0 < number <= self._top or number in self._others
@@ -54,24 +54,26 @@ class Numbers:
         return [number for number in high.tolist() if number not in self._others]
 
 
-class Rules:
-    """What is known after the records so far, and the test of each next one.
+class Rules(Struct):
+    """What is known after the records so far, and the test of each next one; it can be stored.
 
     ``lost`` is set by whoever knows that records are missing (a notice ``records-lost``, or damage just met):
     from then on events and details may be missing, but what is there must still not contradict itself.
     ``definitions_lost`` (damage just met; a recovered log has stand-ins) tolerates undefined numbers too.
+    ``missing`` are ranges of events (first, after last) that are not in the log.
     """
 
-    def __init__(self) -> None:
-        self.next_seq = 0
-        self.lost = False
-        self.definitions_lost = False
-        self.missing: list[tuple[int, int]] = []
-        """Ranges of events (first, after last) that are not in the log."""
-        self.threads, self.codes, self.stacks, self.types = Numbers(), Numbers(), Numbers(), Numbers()
-        self._collections = Numbers()
-        self._collecting: set[int] = set()
-        self._pending: dict[int, Detail] = {}
+    next_seq: int = 0
+    lost: bool = False
+    definitions_lost: bool = False
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    threads: Numbers = field(default_factory=Numbers)
+    codes: Numbers = field(default_factory=Numbers)
+    stacks: Numbers = field(default_factory=Numbers)
+    types: Numbers = field(default_factory=Numbers)
+    _collections: Numbers = field(default_factory=Numbers)
+    _collecting: set[int] = field(default_factory=set)
+    _pending: dict[int, Detail] = field(default_factory=dict)
 
     @property
     def pending(self) -> int:

@@ -46,6 +46,21 @@ class LiveBlocks:
     def __len__(self) -> int:
         return len(self.columns["alloc_seq"])
 
+    def restore(self, columns: dict[str, npt.NDArray[Any]]) -> None:
+        """Begin with these blocks (``LIVE_COLUMNS``, in the order of ``alloc_seq``).
+
+        Raises LogCorruptError when they cannot be alive together.
+        """
+        taken = {name: columns[name].astype(values.dtype) for name, values in self.columns.items()}
+        if (
+            any(np.any(taken[name] < 0) for name in ("size", "alloc_seq"))
+            or np.any(np.diff(taken["alloc_seq"]) <= 0)
+            or float(taken["size"].sum(dtype=np.float64)) > MAX_BATCH_BYTES
+        ):
+            raise LogCorruptError("blocks that cannot be alive")
+        self.columns = taken
+        self.live_bytes = int(taken["size"].sum())
+
     def apply(self, batch: EventColumns) -> Died:
         """Take a batch into account and return what died in it.
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from msgspec import Struct
+
 from tracekit.errors import LogCorruptError, NotALogError
 from tracekit.events import (
     CollectionStart,
@@ -27,6 +29,16 @@ from tracekit.log.scan import Damage, LogFile, Sound
 
 LOST = "records-lost"
 """Code of the notice after which events and details may be missing: `tracekit recover` left something out."""
+
+
+class Position(Struct, frozen=True):
+    """How far a log was read: behind the record at ``last_offset``, whose frame tells the log from others."""
+
+    offset: int
+    number: int
+    last_offset: int
+    last_frame: bytes
+    rules: Rules
 
 
 class LogReader:
@@ -54,21 +66,26 @@ class LogReader:
             self.header: Header = first.record
             self.footer: Footer | None = self._read_footer()
             self.torn_bytes = 0 if self.footer else self._count_torn_bytes()
+            self._reached = (PRELUDE.size, 0, PRELUDE.size)
+            self._rules = Rules()
         except BaseException:
             self._file.close()
             raise
 
-    def records(self, *, batches: bool = True) -> Iterator[tuple[int, LogRecord]]:
-        """(offset, record) of every whole record, in order, the header first.
+    def records(
+        self, *, batches: bool = True, start: tuple[int, int] = (PRELUDE.size, 0)
+    ) -> Iterator[tuple[int, LogRecord]]:
+        """(offset, record) of every whole record, in order, the header first or from offset and number on.
 
         With ``batches`` false the batches that the footer's index names are left out: their checksums are
         tested, but they are not decompressed. Raises LogCorruptError naming number and offset of a record
         that is damaged.
         """
         named = self.footer.index if self.footer and not batches else []
-        for found in self._file.walk(frozenset(entry.offset for entry in named)):
+        for found in self._file.walk(frozenset(entry.offset for entry in named), start):
             if isinstance(found, Damage):
                 raise self._corrupt(found)
+            self._reached = (found.stop, found.number + 1, found.offset)
             if found.record is not None:
                 yield found.offset, found.record
 
@@ -78,7 +95,18 @@ class LogReader:
             if isinstance(record, EventColumns):
                 yield record
 
-    def decoded(self) -> Iterator[tuple[int, LogRecord | EventColumns]]:
+    def position(self) -> Position:
+        """Where :meth:`decoded` is, when it has come to its end: a later reader can go on from there."""
+        offset, number, last = self._reached
+        return Position(offset, number, last, self._file.read_at(last, FRAME.size), self._rules)
+
+    def continues(self, position: Position) -> bool:
+        """Whether this is the log that was read up to a position, perhaps grown since."""
+        if not PRELUDE.size <= position.last_offset < position.offset <= self.size:
+            return False
+        return self._file.read_at(position.last_offset, FRAME.size) == position.last_frame
+
+    def decoded(self, after: Position | None = None) -> Iterator[tuple[int, LogRecord | EventColumns]]:
         """Like :meth:`records`, with batches decoded to columns and everything held against the rules.
 
         The details of events (collections, marks) come immediately before the columns that hold their events
@@ -86,10 +114,13 @@ class LogReader:
         the two, never comes. What comes refers only to what came before: numbers are defined once and before
         their use, a stack's parent has a smaller number, every event follows the one before it in ``seq``
         (except after a notice :data:`LOST`), and every collection and mark has its detail.
+        With ``after`` it goes on there.
+
         Raises LogCorruptError naming the offset of a record that breaks a rule.
         """
-        rules = Rules()
-        for offset, record in self.records():
+        rules = self._rules = after.rules if after else Rules()
+        start = (after.offset, after.number) if after else (PRELUDE.size, 0)
+        for offset, record in self.records(start=start):
             match record:
                 case Definitions():
                     self._refuse(offset, rules.definitions(record))

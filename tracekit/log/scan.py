@@ -120,12 +120,16 @@ class LogFile:
             return Damage(number, offset, stop, f"it is {what}")
         return Sound(number, offset, stop, record)
 
-    def walk(self, passed_over: frozenset[int] = frozenset()) -> Iterator[Sound | Damage]:
+    def walk(
+        self, passed_over: frozenset[int] = frozenset(), start: tuple[int, int] = (PRELUDE.size, 0)
+    ) -> Iterator[Sound | Damage]:
         """Every record and every damaged place, in order; ``passed_over``: offsets not to decode.
+
+        ``start`` is the offset of a record and its number.
 
         After a damaged frame the walk goes on at the next sound record, wherever that is.
         """
-        offset, number, damaged = PRELUDE.size, 0, False
+        (offset, number), damaged = start, False
         while self.size - offset >= FRAME.size:
             found = self.record_at(offset, number, decode=offset not in passed_over)
             if found is None:

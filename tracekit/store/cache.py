@@ -7,6 +7,7 @@ through DuckDB's cache of instances, which answers from the old file after the n
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import os
 import secrets
@@ -14,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -25,15 +27,22 @@ from tracekit.log.reader import LogReader
 from tracekit.store.schema import STORE_SCHEMA_VERSION, store_schema
 
 STORE_SUFFIX = ".duckdb"
-ABANDONED_AFTER_S = 24 * 3600
-"""Age at which a half-built store is taken for what a killed process left behind."""
+ABANDONED_AFTER_S = 60
+"""Age at which a half-built store that nobody has locked is taken for what a killed process left behind."""
 
-Fill = Callable[[duckdb.DuckDBPyConnection], None]
-"""Writes the rows of a log into tables that exist."""
+Fill = Callable[["Database", bytes | None], bytes | None]
+"""Writes the rows of a log into tables that exist, or what is new since what it returned the last time.
+
+What it returns is kept in the store; None when nothing can be new any more.
+"""
 
 
 class ForeignDatabaseError(Exception):
     """The file where the cache belongs is a database, and not one of tracekit's."""
+
+
+class NotResumableError(Exception):
+    """The store is not one that can be brought up to date: it has to be built from the beginning."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -49,6 +58,11 @@ class Identity(msgspec.Struct, frozen=True):
     def of(cls, reader: LogReader, mtime_ns: int) -> Self:
         """The identity of an open log; ``mtime_ns`` is its modification time before it was opened."""
         return cls(reader.header.trace_uuid, reader.size, mtime_ns)
+
+    def precedes(self, other: Self) -> bool:
+        """Whether this may be an earlier state of the same log, as far as can be told from here."""
+        same = msgspec.structs.replace(other, log_bytes=self.log_bytes, log_mtime_ns=self.log_mtime_ns)
+        return same == self and self.log_bytes <= other.log_bytes
 
 
 class Database:
@@ -77,27 +91,46 @@ class Database:
         self._catalog = "store"
 
     def create(self, identity: Identity, fill: Fill) -> None:
-        """Make the tables and fill them, in one transaction."""
+        """Make the tables and fill them."""
         self.connection.execute("BEGIN TRANSACTION")
         self.connection.execute(store_schema())
-        fill(self.connection)
-        values = list(msgspec.structs.astuple(identity))
-        self.connection.execute("INSERT INTO store_identity VALUES (?, ?, ?, ?, ?)", values)
         self.connection.execute("COMMIT")
+        self._fill(identity, fill, None)
+
+    def catch_up(self, identity: Identity, fill: Fill, resume: bytes) -> None:
+        """Add what is new, to a copy that nobody reads: it is not sound until this returns."""
+        self.connection.execute("DELETE FROM store_identity")
+        self._fill(identity, fill, resume)
+
+    def _fill(self, identity: Identity, fill: Fill, resume: bytes | None) -> None:
+        # The threads that fill it keep the processors busy; those of DuckDB would only be in their way.
+        self.connection.execute("SET threads = 1")
+        resume = fill(self, resume)
+        self.connection.execute("RESET threads")
+        values = [*msgspec.structs.astuple(identity), resume]
+        self.connection.execute("INSERT INTO store_identity VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def identity(self) -> Identity | None:
         """The identity in the store, None when it is of a shape not known here.
 
         Raises ForeignDatabaseError when there is none at all.
         """
+        names = ", ".join(Identity.__struct_fields__)
         try:
-            rows = self.connection.execute("SELECT * FROM store_identity").fetchall()
+            rows = self.connection.execute(f"SELECT {names} FROM store_identity").fetchall()  # noqa: S608
         except duckdb.CatalogException:
             raise ForeignDatabaseError from None
+        except duckdb.BinderException:
+            return None
         try:
             return msgspec.convert(dict(zip(Identity.__struct_fields__, rows[0], strict=True)), Identity)
         except (ValueError, IndexError, msgspec.ValidationError):
             return None
+
+    def resume(self) -> bytes | None:
+        """What the last fill returned, in a store whose :meth:`identity` is known."""
+        row = self.connection.execute("SELECT resume FROM store_identity").fetchone()
+        return row[0] if row else None
 
     def seal(self) -> None:
         """From here on no file, no network, no extension and no setting can be reached by SQL."""
@@ -106,10 +139,19 @@ class Database:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection for one query, in a transaction that cannot write."""
+        cursor = self.writer()
+        try:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+        except BaseException:
+            cursor.close()
+            raise
+        return cursor
+
+    def writer(self) -> duckdb.DuckDBPyConnection:
+        """A further connection; a transaction of its own."""
         cursor = self.connection.cursor()
         try:
             cursor.execute(f"USE {self._catalog}")
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
         except BaseException:
             cursor.close()
             raise
@@ -126,44 +168,63 @@ def cache_path(log: Path) -> Path:
     return log.with_name(log.name + STORE_SUFFIX)
 
 
-def open_cached(path: Path, identity: Identity) -> tuple[Database | None, str]:
-    """The store in a file if it is that of ``identity``; otherwise None and, in words, why not.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is in the file where the cache belongs.
 
-    The reason is empty when there is no file. Raises ForeignDatabaseError when the file must not be replaced.
+    ``database`` is the store that was wanted, if it is that. Otherwise ``older`` says that it is one of the
+    same log from when that was not closed yet, and ``reason``, in words, why it is no use; both are empty
+    when there is no file.
     """
+
+    database: Database | None = None
+    older: bool = False
+    reason: str = ""
+
+
+def open_cached(path: Path, identity: Identity) -> Found:
+    """Look for the store of ``identity``. Raises ForeignDatabaseError when the file must not be replaced."""
     if not path.exists():
-        return None, ""
+        return Found()
     database = Database()
     try:
         database.attach(path, read_only=True)
         found = database.identity()
         if found == identity:
-            return database, ""
-        reason = "was built from another state of the log, or by another tracekit"
+            return Found(database)
+        older = found is not None and found.precedes(identity) and database.resume() is not None
+        result = Found(older=older, reason="was built from another state of the log, or by another tracekit")
     except duckdb.Error:
-        reason = "cannot be read"
+        result = Found(reason="cannot be read")
     except BaseException:
         database.close()
         raise
     database.close()
-    return None, reason
+    return result
 
 
-def build_file(path: Path, identity: Identity, fill: Fill) -> Database:
+def build_file(path: Path, identity: Identity, fill: Fill, *, older: bool = False) -> Database:
     """Build a store under a temporary name in the same folder, move it into place and open it.
 
-    Others who have the old file open keep it. Raises OSError or duckdb.Error when the file cannot be made;
-    nothing is left behind then.
+    With ``older`` it begins as a copy of the one that is there. Others who have the old file open keep it.
+    Raises OSError or duckdb.Error when the file cannot be made, and what ``fill`` raises; nothing is left
+    behind then.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     temporary.touch(exist_ok=False)  # DuckDB says less about why it cannot create a file
-    temporary.unlink()
     _sweep(path)
     try:
+        if older:
+            shutil.copyfile(path, temporary)
+        else:
+            temporary.unlink()
         database = Database()
         try:
             database.attach(temporary, read_only=False)
-            database.create(identity, fill)
+            if older:
+                _catch_up(database, identity, fill)
+            else:
+                database.create(identity, fill)
             database.connection.execute("USE memory")
             database.connection.execute("DETACH store")
         finally:
@@ -182,6 +243,14 @@ def build_file(path: Path, identity: Identity, fill: Fill) -> Database:
     return opened
 
 
+def _catch_up(database: Database, identity: Identity, fill: Fill) -> None:
+    """The copy may be of a newer file than the one that was looked at: look again."""
+    found, resume = database.identity(), database.resume()
+    if found is None or not found.precedes(identity) or resume is None:
+        raise NotResumableError
+    database.catch_up(identity, fill, resume)
+
+
 def build_in_memory(identity: Identity, fill: Fill) -> Database:
     """Build a store that lives as long as the process."""
     database = Database()
@@ -195,7 +264,21 @@ def build_in_memory(identity: Identity, fill: Fill) -> Database:
 
 def _sweep(path: Path) -> None:
     """Remove what builders of this store that were killed left behind."""
+    ours = f".{path.name}.{os.getpid()}-"
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        if leftover.name.startswith(ours):
+            continue  # closing a file gives up all the locks that this process has on it
         with contextlib.suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > ABANDONED_AFTER_S:
+            if time.time() - leftover.stat().st_mtime > ABANDONED_AFTER_S and not _is_locked(leftover):
                 leftover.unlink()
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process has the database in a file open: DuckDB locks it as fcntl(2) does."""
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        fcntl.lockf(file, fcntl.LOCK_UN)
+    return False

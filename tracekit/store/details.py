@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
 
 from tracekit.errors import LogCorruptError
 from tracekit.events import (
@@ -47,27 +48,25 @@ def _integers(values: list[Any]) -> npt.NDArray[np.int64]:
         raise LogCorruptError("a record holds a number above 2^63") from None
 
 
-class Details:
+class Details(Struct):
     """Takes every record that is not a batch, and from the batches the events that such records describe.
 
     The reader has held them against each other. What a recovered log has lost may be missing here: an event
-    without its details gets a row without them.
+    without its details gets a row without them. It can be stored and taken up again.
     """
 
-    def __init__(self) -> None:
-        self._threads: dict[int, Thread] = {}
-        self._codes: dict[int, Code] = {}
-        self._types: dict[int, TypeDefinition] = {}
-        self._stacks: dict[int, tuple[Stack, int]] = {}
-        self._starts: dict[int, CollectionStart] = {}
-        self._stops: dict[int, CollectionStop] = {}
-        self._marks: dict[int, Mark] = {}
-        self._samples: list[MemorySample] = []
-        self._notices: list[Notice] = []
-        self._seen: dict[int, tuple[int, int, int]] = {}
-        self._arenas: _Rows = []
-        self._open_arenas: dict[int, dict[str, Any]] = {}
-        self.end_seq: int | None = None
+    _threads: dict[int, Thread] = field(default_factory=dict)
+    _codes: dict[int, Code] = field(default_factory=dict)
+    _types: dict[int, TypeDefinition] = field(default_factory=dict)
+    _stacks: dict[int, tuple[Stack, int]] = field(default_factory=dict)
+    _starts: dict[int, CollectionStart] = field(default_factory=dict)
+    _stops: dict[int, CollectionStop] = field(default_factory=dict)
+    _marks: dict[int, Mark] = field(default_factory=dict)
+    _samples: list[MemorySample] = field(default_factory=list)
+    _notices: list[Notice] = field(default_factory=list)
+    _seen: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    _arenas: list[dict[str, int]] = field(default_factory=list)
+    _open_arenas: dict[int, int] = field(default_factory=dict)
 
     def take(self, record: LogRecord) -> None:
         """Note one record; the header and the footer are not for here."""
@@ -134,13 +133,13 @@ class Details:
         )
         if batch.kind[row] == EventKind.ARENA_ALLOCATION:
             arena |= {"alloc_seq": seq, "allocated_ns": event["time_ns"], "thread_id": event["thread_id"]}
+            self._open_arenas[address] = len(self._arenas)
             self._arenas.append(arena)
-            self._open_arenas[address] = arena
             return
         known = self._open_arenas.pop(address, None)
         if known is None:
             self._arenas.append(arena)
-        (arena if known is None else known).update(
+        (arena if known is None else self._arenas[known]).update(
             free_seq=seq, freed_ns=event["time_ns"], freed_thread_id=event["thread_id"]
         )
 

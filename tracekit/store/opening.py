@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
+import msgspec
 
 from tracekit.errors import StoreError
 from tracekit.log.reader import LogReader
@@ -14,13 +16,14 @@ from tracekit.store.cache import (
     Fill,
     ForeignDatabaseError,
     Identity,
+    NotResumableError,
     build_file,
     build_in_memory,
     cache_path,
     open_cached,
 )
 from tracekit.store.database import Store
-from tracekit.store.ingest import Progress, ingest
+from tracekit.store.ingest import Progress, Resume, ingest
 
 
 def open_store(log: str | os.PathLike[str], *, cache: bool = True, progress: Progress | None = None) -> Store:
@@ -36,11 +39,8 @@ def open_store(log: str | os.PathLike[str], *, cache: bool = True, progress: Pro
     except OSError:
         mtime_ns = 0  # the reader says what is wrong, in its own words
     with LogReader(path) as reader:
-
-        def fill(connection: duckdb.DuckDBPyConnection) -> None:
-            ingest(connection, reader, 1, progress)
-
         identity = Identity.of(reader, mtime_ns)
+        fill = _filler(reader, progress)
         notes: list[str] = []
         database = _from_cache(cache_path(path), identity, fill, notes) if cache else None
         if database is None:
@@ -55,15 +55,38 @@ def open_store(log: str | os.PathLike[str], *, cache: bool = True, progress: Pro
             raise
 
 
+def _filler(reader: LogReader, progress: Progress | None) -> Fill:
+    def fill(database: Database, resume: bytes | None) -> bytes | None:
+        known = None if resume is None else _resumed(resume, reader)
+        left = ingest(database.writer, reader, 1, progress, known)
+        return None if left is None else msgspec.msgpack.encode(left)
+
+    return fill
+
+
+def _resumed(resume: bytes, reader: LogReader) -> Resume:
+    """Where to go on. Raises NotResumableError when that is not in this log."""
+    try:
+        known = msgspec.msgpack.decode(resume, type=Resume)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise NotResumableError from None
+    if not reader.continues(known.position):
+        raise NotResumableError
+    return known
+
+
 def _from_cache(path: Path, identity: Identity, fill: Fill, notes: list[str]) -> Database | None:
     """The store in the file, built anew if needed; None (and a note) when there can be no such file."""
     try:
-        database, reason = open_cached(path, identity)
-        if database is not None:
-            return database
+        found = open_cached(path, identity)
+        if found.database is not None:
+            return found.database
+        if found.older:
+            with suppress(NotResumableError):
+                return build_file(path, identity, fill, older=True)
         database = build_file(path, identity, fill)
-        if reason:
-            notes.append(f"{path} {reason}: it was built anew")
+        if found.reason:
+            notes.append(f"{path} {found.reason}: it was built anew")
         return database
     except ForeignDatabaseError:
         notes.append(f"{path} is a database of somebody else: the store is kept in memory instead")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
 
 import duckdb
 import numpy as np
@@ -17,7 +21,12 @@ ROW_GROUP = 122_880
 CHUNK_ROWS = 2 * ROW_GROUP
 """Rows that are collected before they are written."""
 
-Columns = Mapping[str, npt.NDArray[Any]]
+WORKERS = 2
+"""Threads that write. Compressing what is written costs three times what reading the log does."""
+
+Columns = dict[str, npt.NDArray[Any]]
+Connect = Callable[[], duckdb.DuckDBPyConnection]
+"""Gives a further connection to the database that is written."""
 
 
 def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, trace_id: int, columns: Columns) -> None:
@@ -33,19 +42,93 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, trace_id: int
         connection.unregister("incoming")
 
 
-class RowBuffer:
-    """Collects rows for one table and writes them ``CHUNK_ROWS`` at a time, in the order they came."""
+class Writers:
+    """Threads that write chunks of rows side by side, each in a transaction of its own.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, trace_id: int) -> None:
-        self._connection = connection
-        self._table = table
+    They commit when the context is left without an exception, so the tables must belong to nobody else yet.
+    An error in one of them is raised from the next :meth:`put` or from leaving the context.
+    """
+
+    def __init__(self, connect: Connect, trace_id: int) -> None:
+        self._connect = connect
         self._trace_id = trace_id
+        self._waiting: queue.Queue[tuple[str, Columns, Callable[[], None]] | None] = queue.Queue(2 * WORKERS)
+        self._errors: list[BaseException] = []
+        self._stopped = False
+        self._threads: list[threading.Thread] = []
+        self._connections: list[duckdb.DuckDBPyConnection] = []
+
+    def put(self, table: str, columns: Columns, written: Callable[[], None]) -> None:
+        """Have rows written, and ``written`` called, by one of the threads."""
+        if len(self._threads) < WORKERS and (not self._threads or not self._waiting.empty()):
+            self._begin()
+        while True:
+            if self._errors:
+                raise self._errors[0]
+            with contextlib.suppress(queue.Full):
+                self._waiting.put((table, columns, written), timeout=0.1)
+                return
+
+    def _begin(self) -> None:
+        connection = self._connect()
+        self._connections.append(connection)
+        thread = threading.Thread(target=self._work, args=(connection,), name="tracekit writer", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, connection: duckdb.DuckDBPyConnection) -> None:
+        try:
+            connection.execute("BEGIN TRANSACTION")
+            while (job := self._waiting.get()) is not None:
+                table, columns, written = job
+                if not self._stopped:
+                    insert_rows(connection, table, self._trace_id, columns)
+                    written()
+            connection.execute("ROLLBACK" if self._stopped else "COMMIT")
+        except BaseException as error:  # noqa: BLE001 - the thread that hands out the work raises it
+            self._errors.append(error)
+            self._stopped = True
+        finally:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._stopped = True
+            for connection in self._connections:
+                with contextlib.suppress(duckdb.Error):
+                    connection.interrupt()
+        for thread in self._threads:
+            while thread.is_alive():
+                with contextlib.suppress(queue.Full):
+                    self._waiting.put(None, timeout=0.1)
+                    break
+        for thread in self._threads:
+            thread.join()
+        if kind is None and self._errors:
+            raise self._errors[0]
+
+
+class RowBuffer:
+    """Collects rows for one table and has them written ``CHUNK_ROWS`` at a time, in the order they came."""
+
+    def __init__(self, writers: Writers, table: str, recycle: Callable[[Columns], None]) -> None:
+        self._writers = writers
+        self._table = table
+        self._recycle = recycle
         self._parts: list[Columns] = []
         self._count = 0
 
     def add(self, columns: Columns) -> None:
-        """Take rows; all arrays have the same length and are not changed afterwards."""
+        """Take rows; all arrays have the same length and are not changed until they are recycled."""
         count = len(next(iter(columns.values())))
+        if not self._parts and count == CHUNK_ROWS:
+            self._writers.put(self._table, columns, lambda: self._recycle(columns))
+            return
         if count:
             self._parts.append(columns)
             self._count += count
@@ -53,7 +136,7 @@ class RowBuffer:
             self._write(self._count - self._count % CHUNK_ROWS)
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Have written what is left."""
         if self._count:
             self._write(self._count)
 
@@ -64,4 +147,4 @@ class RowBuffer:
         if self._count:
             self._parts.append({name: values[count:].copy() for name, values in rows.items()})
         first = {name: values[:count] for name, values in rows.items()}
-        insert_rows(self._connection, self._table, self._trace_id, first)
+        self._writers.put(self._table, first, lambda: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from importlib import resources
 
-STORE_SCHEMA_VERSION = 2
+STORE_SCHEMA_VERSION = 3
 """Raised whenever a table, view or macro changes; a cached store of another version is built anew."""
 
 _PUBLISHED = ("schema.sql", "views.sql", "macros.sql")
@@ -16,7 +16,7 @@ def _read(name: str) -> str:
 
 
 def store_schema() -> str:
-    """All SQL that makes an empty store, as published in schemas/store.v2.sql."""
+    """All SQL that makes an empty store, as published in schemas/store.v3.sql."""
     head = (
         f"-- The DuckDB store of tracekit, version {STORE_SCHEMA_VERSION}; made from tracekit/store/*.sql.\n"
     )

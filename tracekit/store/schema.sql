@@ -15,7 +15,8 @@ CREATE TABLE store_identity (
     log_bytes      BIGINT  NOT NULL,
     log_mtime_ns   BIGINT  NOT NULL,
     schema_version INTEGER NOT NULL,
-    tool_version   VARCHAR NOT NULL
+    tool_version   VARCHAR NOT NULL,
+    resume         BLOB
 );
 COMMENT ON TABLE store_identity IS 'The log that this store was built from; a store of another identity is built anew.';
 COMMENT ON COLUMN store_identity.trace_uuid IS 'Identity of the recording, from the header of the log.';
@@ -23,6 +24,7 @@ COMMENT ON COLUMN store_identity.log_bytes IS 'Length of the log when it was rea
 COMMENT ON COLUMN store_identity.log_mtime_ns IS 'Modification time of the log when it was read, in nanoseconds since 1970.';
 COMMENT ON COLUMN store_identity.schema_version IS 'Version of these tables, views and macros.';
 COMMENT ON COLUMN store_identity.tool_version IS 'Version of the tracekit that built the store.';
+COMMENT ON COLUMN store_identity.resume IS 'For tracekit itself: how to go on when the log has grown; NULL when the log was closed.';
 
 CREATE TABLE traces (
     trace_id                INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- The DuckDB store of tracekit, version 2; made from tracekit/store/*.sql.
+-- The DuckDB store of tracekit, version 3; made from tracekit/store/*.sql.
 
 -- The tables of a store: a projection of one or many logs. Units: bytes, nanoseconds since the recording began.
 
@@ -17,7 +17,8 @@ CREATE TABLE store_identity (
     log_bytes      BIGINT  NOT NULL,
     log_mtime_ns   BIGINT  NOT NULL,
     schema_version INTEGER NOT NULL,
-    tool_version   VARCHAR NOT NULL
+    tool_version   VARCHAR NOT NULL,
+    resume         BLOB
 );
 COMMENT ON TABLE store_identity IS 'The log that this store was built from; a store of another identity is built anew.';
 COMMENT ON COLUMN store_identity.trace_uuid IS 'Identity of the recording, from the header of the log.';
@@ -25,6 +26,7 @@ COMMENT ON COLUMN store_identity.log_bytes IS 'Length of the log when it was rea
 COMMENT ON COLUMN store_identity.log_mtime_ns IS 'Modification time of the log when it was read, in nanoseconds since 1970.';
 COMMENT ON COLUMN store_identity.schema_version IS 'Version of these tables, views and macros.';
 COMMENT ON COLUMN store_identity.tool_version IS 'Version of the tracekit that built the store.';
+COMMENT ON COLUMN store_identity.resume IS 'For tracekit itself: how to go on when the log has grown; NULL when the log was closed.';
 
 CREATE TABLE traces (
     trace_id                INTEGER NOT NULL,
