@@ -148,20 +148,21 @@ COMMENT ON COLUMN traces.reallocs IS 'The engine recorded a realloc as a linked 
 COMMENT ON COLUMN traces.gc_tracked IS 'The engine knew which blocks the garbage collector tracks.';
 COMMENT ON COLUMN traces.arenas IS 'The engine recorded the arenas of the object allocator.';
 
+-- The compression of each column is said, because finding out which is best takes a fifth of the time of an ingest.
 CREATE TABLE allocations (
-    trace_id        INTEGER NOT NULL,
-    alloc_seq       BIGINT NOT NULL,
-    free_seq        BIGINT,
-    allocated_ns    BIGINT NOT NULL,
-    freed_ns        BIGINT,
-    address         BIGINT NOT NULL,
-    size            BIGINT NOT NULL,
-    domain          allocator_domain NOT NULL,
-    thread_id       INTEGER NOT NULL,
+    trace_id        INTEGER NOT NULL USING COMPRESSION rle,
+    alloc_seq       BIGINT NOT NULL USING COMPRESSION bitpacking,
+    free_seq        BIGINT USING COMPRESSION bitpacking,
+    allocated_ns    BIGINT NOT NULL USING COMPRESSION rle,
+    freed_ns        BIGINT USING COMPRESSION rle,
+    address         BIGINT NOT NULL USING COMPRESSION bitpacking,
+    size            BIGINT NOT NULL USING COMPRESSION bitpacking,
+    domain          allocator_domain NOT NULL USING COMPRESSION bitpacking,
+    thread_id       INTEGER NOT NULL USING COMPRESSION rle,
     stack_id        INTEGER NOT NULL,
-    type_id         INTEGER NOT NULL,
-    freed_by        free_cause,
-    freed_thread_id INTEGER
+    type_id         INTEGER NOT NULL USING COMPRESSION bitpacking,
+    freed_by        free_cause USING COMPRESSION rle,
+    freed_thread_id INTEGER USING COMPRESSION rle
 );
 COMMENT ON TABLE allocations IS 'One row a block, with its lifetime: alive at seq t when alloc_seq <= t and (free_seq > t or free_seq is null).';
 COMMENT ON COLUMN allocations.trace_id IS 'The recording (traces).';

@@ -11,7 +11,7 @@
 enum { KIND_ALLOCATION = 0, KIND_FREE = 1, KIND_GC_START = 2 };
 enum { KIND, TIME_NS, THREAD_ID, ADDRESS, SIZE, DOMAIN, STACK_ID, ALLOC_SEQ, CAUSE, TYPE_ID, COLUMNS };
 enum { TIERS = 3, UNMATCHED = TIERS, REALLOCS, TIMELINE, OUTPUTS };
-enum { MOST_COLUMNS = 12, NEIGHBOURS = 5 };
+enum { MOST_COLUMNS = 12, AHEAD = 16, NEIGHBOURS = 5 };
 
 #define MOST_BYTES ((int64_t)1 << 62) /* as in tracekit/log/columns.py: sums must not overflow */
 
@@ -225,8 +225,18 @@ static void take_free(pairs *self, const batch *of, int64_t row) {
     take_out(self, block);
 }
 
+/* So many events can be taken before an output is full: each adds one row to an output at most. */
+static int64_t events_left(const pairs *self) {
+    int64_t least = INT64_MAX;
+    for (int which = 0; which < OUTPUTS; which++) {
+        int64_t left = self->outputs[which].room - self->outputs[which].rows;
+        least = left < least ? left : least;
+    }
+    return least;
+}
+
 /* Number of an output that takes no more rows, -1: there is none. */
-static inline int full_output(const pairs *self) {
+static int full_output(const pairs *self) {
     for (int which = 0; which < OUTPUTS; which++) {
         if (self->outputs[which].rows >= self->outputs[which].room) {
             return which;
@@ -240,11 +250,18 @@ enum ending { DONE, FULL, NO_MEMORY, IMPOSSIBLE };
 /* From `*at` on, until all is done or something is in the way. */
 static enum ending fold(pairs *self, const batch *of, int64_t *at, int64_t rows) {
     enum ending end = DONE;
-    int64_t row = *at;
+    int64_t row = *at, checked = row;
     for (; row < rows; row++) {
-        if (full_output(self) >= 0) {
-            end = FULL;
-            break;
+        if (row == checked) {
+            int64_t left = events_left(self);
+            if (left <= 0) {
+                end = FULL;
+                break;
+            }
+            checked = left < rows - row ? row + left : rows;
+        }
+        if (row + AHEAD < rows && of->kind[row + AHEAD] == KIND_FREE) {
+            __builtin_prefetch(&self->cells[place_of(self, of->alloc_seq[row + AHEAD] + 1)]);
         }
         if (self->last_seq >= 0 && self->last_time_ns != of->time_ns[row]) {
             list_level(self);

@@ -50,6 +50,8 @@ class Numbers(Struct):
 
     def missing(self, numbers: npt.NDArray[np.integer]) -> list[int]:
         """Those of ``numbers`` that are not defined, ascending; 0 (none, not known) needs no definition."""
+        if not len(numbers) or int(numbers.max()) <= self._top:
+            return []
         high = np.unique(numbers[numbers > self._top])
         return [number for number in high.tolist() if number not in self._others]
 
@@ -136,12 +138,7 @@ class Rules(Struct):
         self.next_seq = after
         problems += self._undefined(columns)
         details: list[Detail] = []
-        described = (
-            (columns.kind == EventKind.GC_START)
-            | (columns.kind == EventKind.GC_STOP)
-            | (columns.kind == EventKind.MARK)
-        )
-        for row in np.flatnonzero(described).tolist():
+        for row in columns.described.tolist():
             detail = self._pending.pop(first + row, None)
             kind = EventKind(int(columns.kind[row]))
             if detail is not None and _KIND_OF[type(detail)] == kind:

@@ -82,6 +82,11 @@ class EventColumns:
         """True where the row is a free."""
         return np.equal(self.kind, EventKind.FREE)
 
+    @property
+    def described(self) -> IntArray:
+        """The rows of collections and marks, which have records of their own."""
+        return np.flatnonzero((self.kind >= EventKind.GC_START) & (self.kind <= EventKind.MARK))
+
     def rows(self, start: int, stop: int) -> EventColumns:
         """The rows ``start:stop`` as views, without copying."""
         return EventColumns(
@@ -111,6 +116,24 @@ def empty_columns(first_seq: int, count: int) -> EventColumns:
     arrays: dict[str, Any] = {name: np.zeros(count, dtype) for name, dtype in COLUMN_TYPES.items()}
     arrays["alloc_seq"].fill(NOTHING)
     return EventColumns(first_seq, **arrays)
+
+
+class BatchMemory:
+    """Columns that are used for one batch after the other: new memory costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self._room = 0
+
+    def columns(self, first_seq: int, count: int) -> EventColumns:
+        """As :func:`empty_columns`; those of the call before are no longer good."""
+        if count > self._room:
+            self._room = count
+            self._arrays = {name: np.empty(count, dtype) for name, dtype in COLUMN_TYPES.items()}
+        arrays = {name: values[:count] for name, values in self._arrays.items()}
+        for name, values in arrays.items():
+            values.fill(NOTHING if name == "alloc_seq" else 0)
+        return EventColumns(first_seq, **arrays)
 
 
 def _minimal_width(unsigned: npt.NDArray[np.uint64]) -> int:
@@ -173,8 +196,8 @@ def encode_runs(values: IntArray, lengths: IntArray) -> Column:
     return Column("runs", coded.width, coded.data + planes.tobytes())
 
 
-def decode_runs(name: str, column: Column, count: int) -> IntArray:
-    """The inverse of :func:`encode_runs`: ``count`` int64 values. Raises LogCorruptError."""
+def decode_runs(name: str, column: Column, count: int) -> tuple[IntArray, IntArray]:
+    """The inverse of :func:`encode_runs`, for ``count`` values in all. Raises LogCorruptError."""
     runs, rest = divmod(len(column.data), column.width + 4)
     if column.width not in {1, 2, 4, 8} or rest or not 0 < runs <= count:
         raise LogCorruptError(f"column {name!r} holds runs that do not add up")
@@ -183,7 +206,7 @@ def decode_runs(name: str, column: Column, count: int) -> IntArray:
     lengths = decode_column(name, Column("plain", 4, column.data[split:]), runs)
     if int(lengths.min()) < 1 or int(lengths.sum()) != count:
         raise LogCorruptError(f"column {name!r} holds runs that do not add up")
-    return np.repeat(values, lengths)
+    return values, lengths
 
 
 def encode_batch(columns: EventColumns) -> EventBatch:
@@ -247,8 +270,8 @@ def encode_plainly(columns: EventColumns) -> EventBatch:
     )
 
 
-def decode_batch(batch: EventBatch) -> EventColumns:
-    """The inverse of :func:`encode_batch`.
+def decode_batch(batch: EventBatch, memory: BatchMemory | None = None) -> EventColumns:
+    """The inverse of :func:`encode_batch`; with ``memory`` the columns are only good until its next use.
 
     Raises LogCorruptError when the batch claims too many events, lacks a column, or holds values that no
     event can have. Everything is checked before it is used as a size or an index.
@@ -258,9 +281,10 @@ def decode_batch(batch: EventBatch) -> EventColumns:
         raise LogCorruptError(f"a batch of {count} events (1 to {MAX_BATCH_EVENTS} are possible)")
     if batch.first_seq > sys.maxsize - count:
         raise LogCorruptError(f"a batch that begins with event {batch.first_seq}")
-    result = empty_columns(batch.first_seq, count)
+    result = (memory.columns if memory else empty_columns)(batch.first_seq, count)
     _Decoder(batch, result).decode()
-    if float(result.size.sum(dtype=np.float64)) > MAX_BATCH_BYTES:
+    large = int(result.size.max()) > MAX_BATCH_BYTES // count
+    if large and float(result.size.sum(dtype=np.float64)) > MAX_BATCH_BYTES:
         raise LogCorruptError("the sizes of a batch add up to more than any memory")
     if not (int(result.time_ns[0]) == batch.first_time_ns and int(result.time_ns[-1]) == batch.last_time_ns):
         raise LogCorruptError("a batch whose times are not the ones it announces")
@@ -293,11 +317,14 @@ class _Decoder:
         if column is None:
             raise LogCorruptError(f"a batch without the column {name!r}")
         rows = self._batch.count if where is None else int(np.count_nonzero(where))
-        decode = decode_runs if column.coding == "runs" else decode_column
-        values = decode(name, column, rows)
+        lengths = None
+        if column.coding == "runs":
+            values, lengths = decode_runs(name, column, rows)
+        else:
+            values = decode_column(name, column, rows)
         if rows and (int(values.min()) < 0 or int(values.max()) > top):
             raise LogCorruptError(f"column {name!r} holds a value outside 0..{top}")
-        return values
+        return values if lengths is None else np.repeat(values, lengths)
 
     def _stream(self, name: str) -> IntArray:
         """A column that has as many values as the steps say; it may be left out when that is none."""

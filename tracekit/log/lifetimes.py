@@ -109,6 +109,9 @@ class FoldState(Struct, frozen=True):
 class Lifetimes(Protocol):
     """The fold. ``apply`` in the order of the events; ``finish`` gives away what is complete."""
 
+    keeps_batches: bool
+    """Whether a batch is still needed when ``apply`` has returned."""
+
     def apply(self, batch: EventColumns) -> None:
         """Take events into account. Raises LogCorruptError when more is alive than any memory holds."""
 
@@ -152,6 +155,8 @@ def _too_much(seq: int) -> LogCorruptError:
 
 class KernelLifetimes:
     """The fold around the compiled kernel."""
+
+    keeps_batches = False
 
     def __init__(self, emit: Emit, chunk_rows: int, state: FoldState | None, live: Arrays | None) -> None:
         self._emit = emit
@@ -250,6 +255,8 @@ class KernelLifetimes:
 
 class NumpyLifetimes:
     """The same in numpy: each step is a few passes over a batch and the live blocks."""
+
+    keeps_batches = True
 
     def __init__(self, emit: Emit, state: FoldState | None, live: Arrays | None) -> None:
         self._emit = emit

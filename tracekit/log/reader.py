@@ -23,7 +23,7 @@ from tracekit.events import (
     Notice,
 )
 from tracekit.log.checks import Rules
-from tracekit.log.columns import EventColumns, decode_batch
+from tracekit.log.columns import BatchMemory, EventColumns, decode_batch
 from tracekit.log.format import FRAME, PRELUDE, unpack_frame
 from tracekit.log.scan import Damage, LogFile, Sound
 
@@ -106,7 +106,9 @@ class LogReader:
             return False
         return self._file.read_at(position.last_offset, FRAME.size) == position.last_frame
 
-    def decoded(self, after: Position | None = None) -> Iterator[tuple[int, LogRecord | EventColumns]]:
+    def decoded(
+        self, after: Position | None = None, memory: BatchMemory | None = None
+    ) -> Iterator[tuple[int, LogRecord | EventColumns]]:
         """Like :meth:`records`, with batches decoded to columns and everything held against the rules.
 
         The details of events (collections, marks) come immediately before the columns that hold their events
@@ -114,7 +116,7 @@ class LogReader:
         the two, never comes. What comes refers only to what came before: numbers are defined once and before
         their use, a stack's parent has a smaller number, every event follows the one before it in ``seq``
         (except after a notice :data:`LOST`), and every collection and mark has its detail.
-        With ``after`` it goes on there.
+        With ``after`` it goes on there; with ``memory`` columns are only good until the next ones come.
 
         Raises LogCorruptError naming the offset of a record that breaks a rule.
         """
@@ -132,7 +134,7 @@ class LogReader:
                     yield offset, record
                 case EventBatch():
                     try:
-                        columns = decode_batch(record)
+                        columns = decode_batch(record, memory)
                     except LogCorruptError as error:
                         self._refuse(offset, [error.message])
                         raise

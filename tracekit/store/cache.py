@@ -24,14 +24,14 @@ import msgspec
 
 from tracekit._version import __version__
 from tracekit.log.reader import LogReader
-from tracekit.store.schema import STORE_SCHEMA_VERSION, store_schema
+from tracekit.store.schema import STORE_SCHEMA_VERSION
 
 STORE_SUFFIX = ".duckdb"
 ABANDONED_AFTER_S = 60
 """Age at which a half-built store that nobody has locked is taken for what a killed process left behind."""
 
 Fill = Callable[["Database", bytes | None], bytes | None]
-"""Writes the rows of a log into tables that exist, or what is new since what it returned the last time.
+"""Makes the tables and writes the rows of a log, or what is new since what it returned the last time.
 
 What it returns is kept in the store; None when nothing can be new any more.
 """
@@ -91,10 +91,7 @@ class Database:
         self._catalog = "store"
 
     def create(self, identity: Identity, fill: Fill) -> None:
-        """Make the tables and fill them."""
-        self.connection.execute("BEGIN TRANSACTION")
-        self.connection.execute(store_schema())
-        self.connection.execute("COMMIT")
+        """Have the tables made and filled."""
         self._fill(identity, fill, None)
 
     def catch_up(self, identity: Identity, fill: Fill, resume: bytes) -> None:

@@ -88,7 +88,7 @@ class Details(Struct):
 
     def take_events(self, batch: EventColumns) -> None:
         """Note the collections, marks and arenas of a batch."""
-        for row in np.flatnonzero((batch.kind >= EventKind.GC_START) & (batch.kind <= EventKind.MARK)):
+        for row in batch.described:
             seq = batch.first_seq + int(row)
             self._seen[seq] = (int(batch.kind[row]), int(batch.time_ns[row]), int(batch.thread_id[row]))
         for row in np.flatnonzero(batch.kind >= EventKind.ARENA_ALLOCATION):

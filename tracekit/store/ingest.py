@@ -19,13 +19,14 @@ from msgspec import Struct
 
 from tracekit.errors import LogCorruptError
 from tracekit.events import LiveTypes
-from tracekit.log.columns import EventColumns
+from tracekit.log.columns import BatchMemory, EventColumns
 from tracekit.log.lifetimes import LIVE, OUTPUTS, Arrays, FoldState, lifetimes, provisional
 from tracekit.log.livetypes import decode_live_types
 from tracekit.log.reader import LogReader, Position
 from tracekit.store import rows
 from tracekit.store.details import Details
 from tracekit.store.rows import Connect, RowBuffer, Writers, insert_rows
+from tracekit.store.schema import make_tables
 from tracekit.store.traces import Span, write_trace
 
 _TABLES = {"short": "allocations", "medium": "allocations", "long": "allocations"}
@@ -61,7 +62,7 @@ def ingest(
     progress: Progress | None = None,
     resume: Resume | None = None,
 ) -> Resume | None:
-    """Write all rows of one log into tables that exist, or those that are new since ``resume``.
+    """Make the tables and write all rows of one log, or the rows that are new since ``resume``.
 
     ``connect`` gives connections to a database that nobody else reads yet: they commit one by one.
     ``progress`` is called with the bytes of the log read so far and in all. Returns where to go on when the
@@ -96,7 +97,8 @@ class _Ingest:
 
     def run(self, connect: Connect, progress: Progress | None) -> Resume | None:
         """Read what is there and write everything."""
-        with Writers(connect, self._trace_id) as writers:
+        prepare = make_tables if self._position is None else None
+        with Writers(connect, self._trace_id, prepare) as writers:
             for name in OUTPUTS:
                 self._buffers[name] = RowBuffer(writers, _TABLES.get(name, name), self._fold.recycle)
             self._read(progress)
@@ -113,7 +115,8 @@ class _Ingest:
         return Resume(self._reader.position(), self._details, state, self._first_seq)
 
     def _read(self, progress: Progress | None) -> None:
-        for offset, record in self._reader.decoded(self._position):
+        memory = None if self._fold.keeps_batches else BatchMemory()
+        for offset, record in self._reader.decoded(self._position, memory):
             if isinstance(record, EventColumns):
                 if self._first_seq is None:
                     self._first_seq = record.first_seq

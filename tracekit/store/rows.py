@@ -27,6 +27,7 @@ WORKERS = 2
 Columns = dict[str, npt.NDArray[Any]]
 Connect = Callable[[], duckdb.DuckDBPyConnection]
 """Gives a further connection to the database that is written."""
+Prepare = Callable[[duckdb.DuckDBPyConnection], None]
 
 
 def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, trace_id: int, columns: Columns) -> None:
@@ -47,11 +48,14 @@ class Writers:
 
     They commit when the context is left without an exception, so the tables must belong to nobody else yet.
     An error in one of them is raised from the next :meth:`put` or from leaving the context.
+    ``prepare`` is run first, by the first of them: meanwhile rows can be made ready.
     """
 
-    def __init__(self, connect: Connect, trace_id: int) -> None:
+    def __init__(self, connect: Connect, trace_id: int, prepare: Prepare | None = None) -> None:
         self._connect = connect
         self._trace_id = trace_id
+        self._prepare = prepare
+        self._prepared = threading.Event()
         self._waiting: queue.Queue[tuple[str, Columns, Callable[[], None]] | None] = queue.Queue(2 * WORKERS)
         self._errors: list[BaseException] = []
         self._stopped = False
@@ -60,7 +64,7 @@ class Writers:
 
     def put(self, table: str, columns: Columns, written: Callable[[], None]) -> None:
         """Have rows written, and ``written`` called, by one of the threads."""
-        if len(self._threads) < WORKERS and (not self._threads or not self._waiting.empty()):
+        if len(self._threads) < WORKERS and not self._waiting.empty():
             self._begin()
         while True:
             if self._errors:
@@ -78,6 +82,11 @@ class Writers:
 
     def _work(self, connection: duckdb.DuckDBPyConnection) -> None:
         try:
+            if self._prepare is not None and threading.current_thread() is self._threads[0]:
+                self._prepare(connection)
+                self._prepared.set()
+            elif self._prepare is not None:
+                self._prepared.wait()
             connection.execute("BEGIN TRANSACTION")
             while (job := self._waiting.get()) is not None:
                 table, columns, written = job
@@ -89,9 +98,11 @@ class Writers:
             self._errors.append(error)
             self._stopped = True
         finally:
+            self._prepared.set()
             connection.close()
 
     def __enter__(self) -> Self:
+        self._begin()
         return self
 
     def __exit__(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from importlib import resources
 
+import duckdb
+
 STORE_SCHEMA_VERSION = 3
 """Raised whenever a table, view or macro changes; a cached store of another version is built anew."""
 
@@ -21,6 +23,13 @@ def store_schema() -> str:
         f"-- The DuckDB store of tracekit, version {STORE_SCHEMA_VERSION}; made from tracekit/store/*.sql.\n"
     )
     return "\n".join([head, *(_read(name) for name in _PUBLISHED)])
+
+
+def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make all tables, views and macros."""
+    connection.execute("BEGIN TRANSACTION")
+    connection.execute(store_schema())
+    connection.execute("COMMIT")
 
 
 @functools.cache
