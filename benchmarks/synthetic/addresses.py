@@ -109,6 +109,8 @@ class Memory:
             free, mine = is_free[rows], block[rows]
             made = mine[~free]
             local[made] = np.arange(len(made))
-            own = np.where(free & (mine >= 0), local[mine], -1)
+            own = np.full(len(rows), -1)
+            again = free & (mine >= 0)
+            own[again] = local[mine[again]]
             found[made] = self._classes.setdefault(number, Places()).take(free, own, place[rows])
         return found

@@ -3,8 +3,8 @@
 A run is a stretch of the model, so that what stands together there stands together here: the sequence of
 sites, sizes and threads, and the young blocks' deaths. Where each run is taken from is drawn.
 
-Time is counted in *ticks*: an event of the model is one, and as allocations and frees balance, an event of the
-new log is one on average.
+Time is counted in *ticks*: an event of the model is one, and as allocations and frees balance, an event of
+the new log is one on average.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.synthetic.model import Model, Rows
 from tracekit.events import Cause
 from tracekit.log.columns import IntArray
 
-RUN_TICKS = 4096
+RUN_TICKS = 1 << 14
 GROUP_TICKS = 512
 """Old blocks that were allocated together die together, as the parts of one structure do."""
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.synthetic.addresses import Memory, addresses, size_classes
 from benchmarks.synthetic.births import Births, Source
 from benchmarks.synthetic.clock import Clock
 from benchmarks.synthetic.lifetimes import plan
 from benchmarks.synthetic.model import Model
-from benchmarks.synthetic.specials import Special, Specials
+from benchmarks.synthetic.specials import Specials
 from tracekit.events import Cause, EventKind, MemorySample, Totals
 from tracekit.log.columns import NOTHING, EventColumns, IntArray, empty_columns
 from tracekit.log.livetypes import encode_live_types
@@ -41,6 +42,8 @@ BLOCK = np.dtype(
     ]
 )
 """A block that is alive between two batches."""
+
+Blocks = npt.NDArray[np.void]
 
 COLLECTED, USUAL = 1, 3
 """Order within a tick: 0 a collection starts, 1 what it frees, 2 it stops, 3 everything else."""
@@ -133,7 +136,7 @@ class _Generator:
             order = order[: self._events - first - 1]  # and the mark "end"
         rank = np.full(len(keys), NOTHING)
         rank[order] = np.arange(len(order))
-        batch = _Batch(births, dead, self._alive[due], rank, first, len(order) + last)
+        batch = _Batch(births, dead, self._alive[due], rank, first=first, count=len(order) + last)
         batch.fill(self._memory)
         there = [special.at(first + int(row)) for special, row in zip(specials, batch.special, strict=True)]
         there = [special for special in there if special.seq >= first]
@@ -170,8 +173,7 @@ class _Generator:
             events=before.events + len(columns),
             allocations=before.allocations + allocations,
             frees=before.frees + frees,
-            gc_collections=before.gc_collections
-            + int(np.count_nonzero(columns.kind == EventKind.GC_START)),
+            gc_collections=before.gc_collections + int(np.count_nonzero(columns.kind == EventKind.GC_START)),
             allocated_bytes=before.allocated_bytes + int(columns.size[born].sum()),
             peak_bytes=peak[0],
             peak_blocks=peak[1],
@@ -188,7 +190,7 @@ class _Generator:
                 self._log.write(record)
 
 
-def _free_keys(due: IntArray, cause: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> IntArray:
+def _free_keys(due: IntArray, cause: npt.NDArray[np.uint8]) -> IntArray:
     return due * 4 + np.where(cause == Cause.GC, COLLECTED, USUAL)
 
 
@@ -200,8 +202,7 @@ class _Batch:
     """
 
     def __init__(
-        self, births: Births, dead: IntArray, older: np.ndarray[tuple[int], np.dtype[np.void]],
-        rank: IntArray, first: int, count: int,
+        self, births: Births, dead: IntArray, older: Blocks, rank: IntArray, *, first: int, count: int
     ) -> None:
         edges = np.cumsum([len(births), len(dead), len(older)])
         self._births, self._dead, self._older = births, dead, older
@@ -240,7 +241,7 @@ class _Batch:
         )
         columns.alloc_seq[self._old[self.freed]] = self._older["alloc_seq"][self.freed]
 
-    def _place(self, memory: Memory, here: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+    def _place(self, memory: Memory, here: npt.NDArray[np.bool_]) -> None:
         """Give every allocation a place."""
         count = len(self.columns)
         classes, block, place = np.zeros(count, np.uint8), np.full(count, -1), np.full(count, -1)
@@ -263,7 +264,7 @@ class _Batch:
         sizes[self._old[self.freed]] = self._older["size"][self.freed]
         return sizes[self.columns.frees]
 
-    def surviving(self) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    def surviving(self) -> Blocks:
         """The blocks of this batch that are alive after it."""
         alive = self._born >= 0
         alive[self._dead[self._died >= 0]] = False

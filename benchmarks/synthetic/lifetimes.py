@@ -63,11 +63,13 @@ class Tail:
 
     def lifetimes(self, random: np.random.Generator, count: int) -> IntArray:
         """Lifetimes of new blocks, in events."""
-        return np.interp(random.random(count), self._cumulated, self.grid).astype(np.int64)
+        drawn: IntArray = np.interp(random.random(count), self._cumulated, self.grid).astype(np.int64)
+        return drawn
 
     def remaining(self, random: np.random.Generator, count: int) -> IntArray:
         """What is left of the lifetimes of those that are alive at one moment."""
-        return np.interp(random.random(count), self._excess, self._excess_grid).astype(np.int64) + 1
+        drawn: IntArray = np.interp(random.random(count), self._excess, self._excess_grid).astype(np.int64)
+        return drawn + 1
 
     def _density(self, exponent: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Weights of the intervals of the grid, which is even in the logarithm."""
@@ -103,8 +105,8 @@ def plan(model: Model, events: int, alive: int) -> Plan:
     else:
         raise ValueError(f"with this model more than {alive:,} blocks are alive at a time")
     loaded = int(alive - alive_young)
-    never = int(np.count_nonzero(life == 0))
-    permanent = min(int(loaded * never / max(1, np.count_nonzero(~dies_young))), loaded // 4)
+    never = int(np.count_nonzero(life == 0)) / max(1, int(np.count_nonzero(~dies_young)))
+    permanent = min(int(loaded * never), loaded // 4)
     mean = (loaded - permanent) / (model.rate * OLD_SHARE)
     tail = Tail(float(young), max(float(events), 4 * mean), mean)
     return Plan(young, OLD_SHARE, kept, promoted, loaded, permanent, tail)

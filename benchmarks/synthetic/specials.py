@@ -52,8 +52,8 @@ class Specials:
         if start == self._first_tick:
             found.append(Special(4 * start, EventKind.MARK, name="start"))
         if self._every:
-            for tick in range(max(-(-start // self._every), 1) * self._every, stop, self._every):
-                number = tick // self._every - 1
+            for tick in range(max(-(-start // self._every), 0) * self._every, stop, self._every):
+                number = tick // self._every
                 found.append(Special(4 * tick + STARTS, EventKind.GC_START, number))
                 found.append(Special(4 * tick + STOPS, EventKind.GC_STOP, number))
         return found
