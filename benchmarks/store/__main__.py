@@ -129,6 +129,8 @@ def _results(options: argparse.Namespace) -> StoreResults:
         results = msgspec.json.decode(LATEST.read_bytes(), type=StoreResults)
         if results.facts != here and not options.render:
             raise SystemExit("the figures of last time are of another machine or other versions")
+        if "answers" in options.part:
+            results.rounds = options.rounds
         return results
     return StoreResults(here, options.rounds)
 

@@ -1,7 +1,8 @@
 """One process that builds a store or asks it, and says what that took.
 
-``python -m benchmarks.store.probe build LOG OUTPUT``, or ``ask LOG OUTPUT --instants 100 --seed 0``. The answer
-goes to OUTPUT as JSON. Peak memory is the kernel's mark for this process (``VmHWM``, proc(5)), all threads of DuckDB included.
+``python -m benchmarks.store.probe build LOG OUTPUT``, or ``ask`` with ``--instants 100 --seed 0``. The answer
+goes to OUTPUT as JSON. Peak memory is the kernel's mark for this process (``VmHWM``, proc(5)), all threads
+of DuckDB included.
 """
 
 from __future__ import annotations

@@ -23,28 +23,33 @@ LENGTH_HEADER = (
     "RSS asking, MiB",
 )
 
+ANSWERS = (
+    "Whole processes, on recordings of the same program (`churn`, shortened). Events are those that the tool "
+    "itself counts."
+)
+SIZES = "Recordings of the native engine, and the stores built from them."
+LENGTHS = (
+    "Synthetic logs. `SELECT stack_id, sum(size), count(*) FROM heap_at(?) GROUP BY stack_id` at 100 random "
+    "instants, the store being open: median, 95th percentile and worst."
+)
+SCALES = "The same with fewer and more blocks alive at a time, and equally many events."
+
 
 def document(results: StoreResults) -> str:
     """Everything: what was run where, the tables, the goals."""
     parts = [
-        f"Medians of {results.rounds} interleaved rounds; a ratio is taken within one round. {machine(results.facts)}",
-        "### From a log to an answer",
-        "Whole processes, on recordings of the same program (`churn`, shortened). Events are each tool's own "
-        "count.",
-        _asked(results),
-        "### The store's size",
-        "Recordings of the native engine, and the tables and indexes built from them.",
-        _sizes(results),
-        "### The heap at an instant, by the length of the recording",
-        "Synthetic logs. `SELECT stack_id, sum(size), count(*) FROM heap_at(?) GROUP BY stack_id` at random "
-        "instants, the store being open: median, 95th percentile and worst.",
-        _lengths(results.lengths),
-        "### The heap at an instant, by the number of blocks alive",
-        "The same with more and fewer blocks alive at a time, and equally many events.",
-        _lengths(results.scales),
-        "### Goals of the store",
-        goal_list(results.goals),
+        f"Medians of {results.rounds} interleaved rounds; a ratio is taken within one round. "
+        f"{machine(results.facts)}"
     ]
+    for title, text, figures in (
+        ("From a log to an answer", ANSWERS, results.asked and _asked(results)),
+        ("Size of the store", SIZES, results.sizes and _sizes(results)),
+        ("The heap at an instant, by the length", LENGTHS, results.lengths and _lengths(results.lengths)),
+        ("The heap at an instant, by what is alive", SCALES, results.scales and _lengths(results.scales)),
+        ("Goals of the store", "", goal_list(results.goals)),
+    ):
+        if figures:
+            parts += [f"### {title}", text, str(figures)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
