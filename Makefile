@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sanitize regrtest regrtest-fast bench schemas samples clean
+.PHONY: help demo test lint format sanitize regrtest regrtest-fast bench bench-store schemas samples clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ $(VENV)/.bench: $(READY)
 
 bench: $(VENV)/.bench ## measure; writes benchmarks/results/ (BENCH=--quick for a first look)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-store: $(VENV)/.bench ## measure the store, too (BENCH="--largest 10M" for a first look)
+	$(BIN)/python -m benchmarks.store $(BENCH)
 
 schemas: $(READY) ## write schemas/ and the reference in docs/sql.md from the code
 	$(BIN)/tracekit schema log > schemas/log.v2.json

@@ -21,13 +21,13 @@ from benchmarks import programs
 from benchmarks.facts import facts
 from benchmarks.goals import goals
 from benchmarks.measure import RunFailedError, run
+from benchmarks.page import PAGE, write_page
 from benchmarks.recorders import RECORDERS, SLOW
 from benchmarks.results import Results, Workload
 from benchmarks.tables import document, goal_list, summary
 
 HERE = Path(__file__).resolve().parent
 LATEST = HERE / "results" / "latest.json"
-PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 
 def measure(name: str, results: Results, folder: Path) -> Workload:
@@ -68,16 +68,6 @@ def _write(results: Results) -> None:
     LATEST.with_suffix(".md").write_text(document(results), encoding="utf-8")
 
 
-def write_docs(results: Results) -> None:
-    """Put the tables and the summary between their markers in the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, content in (("summary", summary(results) + "\n"), ("figures", document(results))):
-        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-        head, _, rest = text.partition(begin)
-        text = f"{head}{begin}{content}{end}{rest.partition(end)[2]}"
-    PAGE.write_text(text, encoding="utf-8")
-
-
 def main() -> int:
     """Measure, write both files, print the tables. Returns 1 when a run failed."""
     options = _options()
@@ -89,8 +79,8 @@ def main() -> int:
     _write(results)
     print(document(results))
     if options.docs:
-        write_docs(results)
-    _say(goal_list(results))
+        write_page({"summary": summary(results) + "\n", "figures": document(results)})
+    _say(goal_list(results.goals))
     return int(any(found.failed for found in results.workloads.values()))
 
 

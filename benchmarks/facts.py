@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.programs import NEEDS
@@ -11,8 +12,8 @@ from benchmarks.recorders import RECORDERS
 from benchmarks.results import Facts
 
 
-def facts() -> Facts:
-    """The facts of this machine; nothing that names it."""
+def facts(*packages: str) -> Facts:
+    """The facts of this machine; nothing that names it. ``packages`` are told besides the usual ones."""
     return Facts(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)),
@@ -20,7 +21,7 @@ def facts() -> Facts:
         kernel=f"{platform.system()} {platform.release()}",
         machine=platform.machine(),
         python=f"CPython {platform.python_version()} ({platform.python_compiler()})",
-        versions=_versions(),
+        versions=_versions(packages),
     )
 
 
@@ -33,12 +34,12 @@ def _cpu() -> str:
     return "unknown processor"
 
 
-def _versions() -> dict[str, str]:
+def _versions(more: Iterable[str]) -> dict[str, str]:
     """Versions of the recorders and of what the workloads import, by distribution."""
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
 
     packages = {recorder.package for recorder in RECORDERS.values() if recorder.package}
-    packages |= {package for packages in NEEDS.values() for package in packages}
+    packages |= {package for packages in NEEDS.values() for package in packages} | set(more)
     found = {}
     for package in sorted(packages):
         try:

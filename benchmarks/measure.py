@@ -19,6 +19,7 @@ import select
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -50,41 +51,63 @@ def environment() -> dict[str, str]:
     return values | {"PYTHONHASHSEED": "0"}
 
 
+class Timing(Struct, frozen=True, omit_defaults=True):
+    """How long a command took, in seconds; ``peak_rss`` in bytes is 0 where nobody looked."""
+
+    wall_s: float
+    cpu_s: float
+    peak_rss: int = 0
+
+
+def timed(
+    command: list[str], look: Callable[[int], int] | None = None, *, timeout: float = TIMEOUT_SECONDS
+) -> Timing:
+    """Run a command to its end. ``look`` is called with its process and gives the peak of memory.
+
+    Raises RunFailedError when it ends with another status than 0, or not in ``timeout`` seconds.
+    """
+    peak = 0
+    with tempfile.TemporaryFile() as errors:
+        start = time.perf_counter()
+        pid = _spawn(command, errors.fileno())
+        try:
+            if look:
+                peak = look(pid)
+            _wait(pid, timeout)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        _, status, usage = os.wait4(pid, 0)
+        wall = time.perf_counter() - start
+        if status:
+            errors.seek(0)
+            last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise RunFailedError(f"status {os.waitstatus_to_exitcode(status)}: {' '.join(last)}")
+    return Timing(wall, usage.ru_utime + usage.ru_stime, peak)
+
+
 def run(recorder: Recorder, program: Path, folder: Path, *, watched: bool = False) -> Run:
     """Run ``program`` under ``recorder``; its file goes to ``folder`` and is removed again.
 
     A watched run tells ``peak_rss``, and its times are not to be used. Raises RunFailedError.
     """
     output = folder / "recording"
-    peak = 0
     command = recorder.command(program, output)
+
+    def look(pid: int) -> int:
+        return _watch(pid, 0 if recorder.apart else pid, f"{command[0]}\0{program}\0".encode())
+
     try:
-        with tempfile.TemporaryFile() as errors:
-            start = time.perf_counter()
-            pid = _spawn(command, errors.fileno())
-            try:
-                if watched:
-                    target = 0 if recorder.apart else pid
-                    peak = _watch(pid, target, f"{command[0]}\0{program}\0".encode())
-                _wait(pid)
-            except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                raise
-            _, status, usage = os.wait4(pid, 0)
-            wall = time.perf_counter() - start
-            if status:
-                errors.seek(0)
-                last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
-                raise RunFailedError(f"status {os.waitstatus_to_exitcode(status)}: {' '.join(last)}")
+        timing = timed(command, look if watched else None)
         content = _content(recorder, output)
     finally:
         output.unlink(missing_ok=True)
     return Run(
-        wall_s=wall,
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        peak_rss=peak,
+        wall_s=timing.wall_s,
+        cpu_s=timing.cpu_s,
+        peak_rss=timing.peak_rss,
         events=content.events if content else 0,
         log_bytes=content.bytes if content else 0,
     )
@@ -118,12 +141,12 @@ def _spawn(command: list[str], errors: int) -> int:
     )
 
 
-def _wait(pid: int) -> None:
+def _wait(pid: int, timeout: float) -> None:
     """Sleep until a child has ended, without taking its status."""
     descriptor = os.pidfd_open(pid)
     try:
-        if not select.select([descriptor], [], [], TIMEOUT_SECONDS)[0]:
-            raise RunFailedError(f"not done after {TIMEOUT_SECONDS:.0f} s")
+        if not select.select([descriptor], [], [], timeout)[0]:
+            raise RunFailedError(f"not done after {timeout:.0f} s")
     finally:
         os.close(descriptor)
 
@@ -140,7 +163,7 @@ def _watch(command: int, target: int, arguments: bytes) -> int:
             raise RunFailedError(f"not done after {TIMEOUT_SECONDS:.0f} s")
         target = target or _child(command, arguments)
         if target:
-            peak = max(peak, _high_water(target))
+            peak = max(peak, high_water(target))
         time.sleep(LOOK_SECONDS)
     return peak
 
@@ -161,8 +184,8 @@ def _child(parent: int, arguments: bytes) -> int:
     return 0
 
 
-def _high_water(pid: int) -> int:
-    """VmHWM of a process in bytes, 0 when it has no memory any more."""
+def high_water(pid: int | str) -> int:
+    """VmHWM of a process (or of "self") in bytes, 0 when it has no memory any more."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
             if line.startswith(b"VmHWM:"):

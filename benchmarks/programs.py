@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "workloads"
@@ -30,3 +31,15 @@ def missing(name: str) -> str:
     """Why a workload cannot run here, "" when it can."""
     absent = [package for package in NEEDS.get(name, ()) if importlib.util.find_spec(package) is None]
     return f"not installed: {', '.join(absent)}" if absent else ""
+
+
+def with_turns(name: str, turns: int, folder: Path) -> Path:
+    """A workload whose outermost loop makes another number of turns, as a file in ``folder``."""
+    text, count = re.subn(
+        r"(?m)^(for turn in range\()\d+\)", rf"\g<1>{turns})", WORKLOADS[name].read_text(encoding="utf-8")
+    )
+    if count != 1:
+        raise ValueError(f"{name} has no turns")
+    path = folder / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    return path

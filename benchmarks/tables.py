@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.programs import EMPTY
 from benchmarks.recorders import RECORDERS
-from benchmarks.results import Results
+from benchmarks.results import Facts, Goal, Results
 
 MISSING = "not installed"
 Cell = Callable[[str, str], str]
@@ -36,19 +36,19 @@ def document(results: Results) -> str:
         "Events of one run, in thousands.",
         _matrix(results, recording, results.names, _events(results)),
         "### Goals of the native engine",
-        goal_list(results),
+        goal_list(results.goals),
         "### Workloads",
         "\n".join(f"- `{name}`: {found.description}" for name, found in results.workloads.items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def goal_list(results: Results) -> str:
+def goal_list(goals: Sequence[Goal]) -> str:
     """The goals, one a line."""
     said = {True: "met", False: "not met", None: "not measured"}
     return "\n".join(
         f"- {goal.goal}: " + (said[None] if goal.met is None else f"{goal.figure}: {said[goal.met]}")
-        for goal in results.goals
+        for goal in goals
     )
 
 
@@ -77,9 +77,16 @@ def summary(results: Results) -> str:
     return text + f". Starting adds {start:.2f} s, and an event takes {density:.2f} bytes of log."
 
 
-def _facts(results: Results) -> str:
-    facts = results.facts
+def machine(facts: Facts) -> str:
+    """Where it was measured, and with which versions."""
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    return (
+        f"{facts.cpu}, {facts.cores} cores, {facts.memory / 2**30:.0f} GiB, {facts.kernel} {facts.machine}, "
+        f"{facts.python}; {versions}."
+    )
+
+
+def _facts(results: Results) -> str:
     missing = [RECORDERS[name].title for name in results.missing]
     failed = [
         f"{name} under {RECORDERS[recorder].title} ({why})"
@@ -88,9 +95,8 @@ def _facts(results: Results) -> str:
     ]
     absent = [f"{name} ({found.missing})" for name, found in results.workloads.items() if found.missing]
     text = (
-        f"Medians of {results.rounds} interleaved rounds; a ratio is taken within one round. {facts.cpu}, "
-        f"{facts.cores} cores, {facts.memory / 2**30:.0f} GiB, {facts.kernel} {facts.machine}, "
-        f"{facts.python}; {versions}. "
+        f"Medians of {results.rounds} interleaved rounds; a ratio is taken within one round. "
+        f"{machine(results.facts)} "
         f"Runs of a program alone differed by {results.unrest:.0%} at most."
     )
     once = [RECORDERS[name].title for name in results.once]
@@ -112,7 +118,7 @@ def _wall(results: Results, recorders: Sequence[str]) -> str:
         cells = [_cell(results, name, recorder, results.slowdown, "{:.2f}x") for recorder in recorders]
         rows.append([f"`{name}`", _number(results.wall(name, "none"), "{:.2f}"), *cells])
     means = [_mean(results, recorder, results.slowdown) for recorder in recorders]
-    return _table(header, [*rows, ["geometric mean", "", *means]])
+    return table(header, [*rows, ["geometric mean", "", *means]])
 
 
 def _matrix(
@@ -126,7 +132,7 @@ def _matrix(
     rows = [[f"`{name}`", *(cell(name, recorder) for recorder in recorders)] for name in names]
     if mean:
         rows.append(["geometric mean", *(_mean(results, recorder, mean) for recorder in recorders)])
-    return _table(["workload", *(RECORDERS[name].title for name in recorders)], rows)
+    return table(["workload", *(RECORDERS[name].title for name in recorders)], rows)
 
 
 def _times(results: Results, of: Callable[[str, str], float | None]) -> Cell:
@@ -175,6 +181,7 @@ def _number(figure: float | None, style: str) -> str:
     return "" if figure is None else style.format(figure)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are numbers."""
     lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

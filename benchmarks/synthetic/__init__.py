@@ -1,0 +1,1 @@
+"""Synthetic logs of any length, drawn from a recorded one (``python -m benchmarks.synthetic``)."""
