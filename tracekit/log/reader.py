@@ -85,7 +85,8 @@ class LogReader:
         for found in self._file.walk(frozenset(entry.offset for entry in named), start):
             if isinstance(found, Damage):
                 raise self._corrupt(found)
-            self._reached = (found.stop, found.number + 1, found.offset)
+            if not isinstance(found.record, Footer):  # one without its trailer is read again later
+                self._reached = (found.stop, found.number + 1, found.offset)
             if found.record is not None:
                 yield found.offset, found.record
 
@@ -122,6 +123,7 @@ class LogReader:
         """
         rules = self._rules = after.rules if after else Rules()
         start = (after.offset, after.number) if after else (PRELUDE.size, 0)
+        self._reached = (*start, after.last_offset if after else PRELUDE.size)
         for offset, record in self.records(start=start):
             match record:
                 case Definitions():

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -24,7 +24,7 @@ import msgspec
 
 from tracekit._version import __version__
 from tracekit.log.reader import LogReader
-from tracekit.store.schema import STORE_SCHEMA_VERSION
+from tracekit.store.schema import STORE_SCHEMA_VERSION, union_schema
 
 STORE_SUFFIX = ".duckdb"
 ABANDONED_AFTER_S = 60
@@ -83,12 +83,23 @@ class Database:
             },
         )
 
-    def attach(self, path: Path, *, read_only: bool) -> None:
-        """Make the database in a file the one that names refer to. Raises duckdb.Error."""
-        quoted = str(path).replace("'", "''")
-        self.connection.execute(f"ATTACH '{quoted}' AS store{' (READ_ONLY)' if read_only else ''}")
-        self.connection.execute("USE store")
-        self._catalog = "store"
+    def attach(self, path: Path | None, *, read_only: bool, name: str = "store") -> None:
+        """Make the database in a file, or a new one in memory, the one that names refer to.
+
+        Raises duckdb.Error.
+        """
+        quoted = str(path or ":memory:").replace("'", "''")
+        self.connection.execute(f"ATTACH '{quoted}' AS {name}{' (READ_ONLY)' if read_only else ''}")
+        self._use(name)
+
+    def _use(self, catalog: str) -> None:
+        self.connection.execute(f"USE {catalog}")
+        self._catalog = catalog
+
+    def unite(self, catalogs: Sequence[str]) -> None:
+        """Make one store of several that are attached: names refer to the rows of all."""
+        self._use("memory")
+        self.connection.execute(union_schema(catalogs))
 
     def create(self, identity: Identity, fill: Fill) -> None:
         """Have the tables made and filled."""
@@ -246,17 +257,6 @@ def _catch_up(database: Database, identity: Identity, fill: Fill) -> None:
     if found is None or not found.precedes(identity) or resume is None:
         raise NotResumableError
     database.catch_up(identity, fill, resume)
-
-
-def build_in_memory(identity: Identity, fill: Fill) -> Database:
-    """Build a store that lives as long as the process."""
-    database = Database()
-    try:
-        database.create(identity, fill)
-    except BaseException:
-        database.close()
-        raise
-    return database
 
 
 def _sweep(path: Path) -> None:

@@ -53,28 +53,32 @@ class Result:
 
 
 class Store:
-    """The projection of one log: tables, views and macros (docs/sql.md). A context manager.
+    """The projection of one log or several: tables, views and macros (docs/sql.md). A context manager.
 
-    ``path`` is the log, ``trace_id`` its number in the tables. ``complete`` is false when the program did
-    not reach its end. ``notices`` are the recorder's, ``notes`` what opening the log and its cache showed.
+    ``path``, ``header``, ``trace_id``, ``totals``, ``complete`` and ``exit_status`` are those of the first
+    log; ``complete`` is false when the program did not reach its end. ``paths`` are all of them: the
+    ``trace_id`` of the first is 1. ``notices`` are the recorder's of all logs, ``notes`` what opening them
+    and their caches showed.
     """
 
-    def __init__(self, path: Path, header: Header, database: Database, notes: list[str]) -> None:
-        self.path = path
-        self.header = header
+    def __init__(
+        self, paths: Sequence[Path], headers: Sequence[Header], database: Database, notes: list[str]
+    ) -> None:
+        self.path, self.header = paths[0], headers[0]
+        self.paths = list(paths)
         self.trace_id = 1
         self._database = database
         self.totals: Totals = read_totals(database.connection, self.trace_id)
-        row = database.connection.execute(
-            "SELECT complete, exit_status, closed, torn_bytes FROM traces WHERE trace_id = ?", [self.trace_id]
-        ).fetchone()
-        complete, exit_status, closed, torn_bytes = row or (False, None, False, 0)
-        self.complete: bool = complete
-        self.exit_status: int | None = exit_status
-        self.notes = [*notes, *_state_of(path, closed=closed, torn_bytes=torn_bytes)]
+        rows = database.connection.execute(
+            "SELECT complete, exit_status, closed, torn_bytes FROM traces ORDER BY trace_id"
+        ).fetchall()
+        self.complete: bool = rows[0][0]
+        self.exit_status: int | None = rows[0][1]
+        self.notes = list(notes)
+        for path, (_, _, closed, torn_bytes) in zip(paths, rows, strict=True):
+            self.notes += _state_of(path, closed=closed, torn_bytes=torn_bytes)
         found = database.connection.execute(
-            "SELECT code, seq, time_ns, text FROM notices WHERE trace_id = ? ORDER BY seq, time_ns",
-            [self.trace_id],
+            "SELECT code, seq, time_ns, text FROM notices ORDER BY trace_id, seq, time_ns"
         ).fetchall()
         self.notices: list[Notice] = [Notice(*notice) for notice in found]
         database.seal()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 import msgspec
 
 from tracekit.errors import StoreError
+from tracekit.events import Header
 from tracekit.log.reader import LogReader
 from tracekit.store.cache import (
     Database,
@@ -18,7 +20,6 @@ from tracekit.store.cache import (
     Identity,
     NotResumableError,
     build_file,
-    build_in_memory,
     cache_path,
     open_cached,
 )
@@ -26,33 +27,93 @@ from tracekit.store.database import Store
 from tracekit.store.ingest import Progress, Resume, ingest
 
 
-def open_store(log: str | os.PathLike[str], *, cache: bool = True, progress: Progress | None = None) -> Store:
-    """Open the store of a log, building it when there is none or the log has changed since.
+def open_store(
+    log: str | os.PathLike[str],
+    *more: str | os.PathLike[str],
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Store:
+    """Open the store of a log, building it when there is none, or adding what is new in a log that has grown.
 
     With ``cache`` it is kept in ``<log>.duckdb`` beside the log; without, or when that file cannot be
-    written, in memory (which ``Store.notes`` says). ``progress(bytes_done, bytes_total)`` is called while
-    building. Raises what :class:`LogReader` raises, and StoreError when DuckDB cannot build it anywhere.
+    written, in memory (which ``Store.notes`` says). Of several logs each has its own store, and what is
+    opened is all of them as one, told apart by ``trace_id``: 1, 2 and so on in the order of the logs.
+    ``progress(bytes_done, bytes_total)`` is called while building. Raises what :class:`LogReader` raises,
+    and StoreError when DuckDB cannot build it anywhere.
     """
-    path = Path(log)
+    paths = [Path(log), *(Path(path) for path in more)]
+    opener = _Opener(cache, progress)
+    database = Database() if more else None
+    try:
+        if database is None:
+            database = opener.open(paths[0])
+        else:
+            names = [f"trace{number}" for number in range(1, len(paths) + 1)]
+            for name, path in zip(names, paths, strict=True):
+                opener.add(path, database, name)
+            database.unite(names)
+        return Store(paths, opener.headers, database, opener.notes)
+    except BaseException:
+        if database is not None:
+            database.close()
+        raise
+
+
+class _Opener:
+    """Opens stores one after the other; ``headers`` are those of their logs."""
+
+    def __init__(self, cache: bool, progress: Progress | None) -> None:
+        self._cache = cache
+        self._progress = progress
+        self.headers: list[Header] = []
+        self.notes: list[str] = []
+
+    def open(self, path: Path) -> Database:
+        """The store of one log, in a database of its own."""
+        with _reader(path) as (reader, identity):
+            self.headers.append(reader.header)
+            database = self._from_cache(reader, identity)
+            if database is None:
+                database = Database()
+                try:
+                    self._build_in_memory(database, reader, identity)
+                except BaseException:
+                    database.close()
+                    raise
+            return database
+
+    def add(self, path: Path, database: Database, name: str) -> None:
+        """The store of one log, attached to a database under a name."""
+        with _reader(path) as (reader, identity):
+            self.headers.append(reader.header)
+            found = self._from_cache(reader, identity)
+            if found is not None:
+                found.close()
+                database.attach(cache_path(path), read_only=True, name=name)
+            else:
+                database.attach(None, read_only=False, name=name)
+                self._build_in_memory(database, reader, identity)
+
+    def _from_cache(self, reader: LogReader, identity: Identity) -> Database | None:
+        if not self._cache:
+            return None
+        return _from_cache(cache_path(reader.path), identity, _filler(reader, self._progress), self.notes)
+
+    def _build_in_memory(self, database: Database, reader: LogReader, identity: Identity) -> None:
+        try:
+            database.create(identity, _filler(reader, self._progress))
+        except duckdb.Error as error:
+            raise StoreError(f"the store of {reader.path} cannot be built: {error}") from error
+
+
+@contextmanager
+def _reader(path: Path) -> Iterator[tuple[LogReader, Identity]]:
     try:
         mtime_ns = path.stat().st_mtime_ns
     except OSError:
         mtime_ns = 0  # the reader says what is wrong, in its own words
     with LogReader(path) as reader:
-        identity = Identity.of(reader, mtime_ns)
-        fill = _filler(reader, progress)
-        notes: list[str] = []
-        database = _from_cache(cache_path(path), identity, fill, notes) if cache else None
-        if database is None:
-            try:
-                database = build_in_memory(identity, fill)
-            except duckdb.Error as error:
-                raise StoreError(f"the store of {path} cannot be built: {error}") from error
-        try:
-            return Store(path, reader.header, database, notes)
-        except BaseException:
-            database.close()
-            raise
+        yield reader, Identity.of(reader, mtime_ns)
 
 
 def _filler(reader: LogReader, progress: Progress | None) -> Fill:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Sequence
 from importlib import resources
 
 import duckdb
@@ -23,6 +25,26 @@ def store_schema() -> str:
         f"-- The DuckDB store of tracekit, version {STORE_SCHEMA_VERSION}; made from tracekit/store/*.sql.\n"
     )
     return "\n".join([head, *(_read(name) for name in _PUBLISHED)])
+
+
+def union_schema(catalogs: Sequence[str]) -> str:
+    """All SQL that makes one store of several, which are attached under these names.
+
+    Its tables are views: the trace_id of each row is 1 for the first store, 2 for the second and so on.
+    """
+    tables = _read("schema.sql")
+    made = re.findall(r"^CREATE TYPE .*?;$", tables, re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"^CREATE TABLE (\w+)", tables, re.MULTILINE):
+        if table != "store_identity":
+            parts = (
+                f"SELECT {number}::INTEGER AS trace_id, * EXCLUDE (trace_id) FROM {catalog}.main.{table}"  # noqa: S608 - names of ours
+                for number, catalog in enumerate(catalogs, 1)
+            )
+            made.append(f"CREATE VIEW {table} AS {' UNION ALL '.join(parts)};")
+    for kind, name, comment in re.findall(r"^COMMENT ON (\w+) (\S+) (IS .*;)$", tables, re.MULTILINE):
+        if not name.startswith("store_identity"):
+            made.append(f"COMMENT ON {'VIEW' if kind == 'TABLE' else kind} {name} {comment}")
+    return "\n".join([*made, _read("views.sql"), _read("macros.sql")])
 
 
 def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
