@@ -1,0 +1,154 @@
+"""Queries while the store is built: killed at random instants, and while the log grows.
+
+``TRACEKIT_KILLS`` sets at how many random instants the building is killed (10 where it is not set).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from record_support import TIMEOUT, TRACEKIT, environment, recording
+
+from tracekit.log.format import FRAME, PRELUDE, unpack_frame
+from tracekit.record.select import native_trouble
+
+pytestmark = pytest.mark.skipif(native_trouble() is not None, reason=str(native_trouble()))
+
+CHURN = """
+import time
+kept = []
+for turn in range({turns}):
+    rows = [{{"id": row, "tags": [row, turn]}} for row in range(2000)]
+    kept.append(rows[::50])
+    time.sleep({pause})
+"""
+
+FINGERPRINT = """
+SELECT (SELECT bit_xor(hash(t)) FROM (SELECT * EXCLUDE (path, log_bytes) FROM traces) t) AS traces,
+       (SELECT count(*) FROM allocations) AS blocks,
+       (SELECT bit_xor(hash(a)) FROM allocations a) AS allocations,
+       (SELECT bit_xor(hash(l)) FROM timeline l) AS timeline,
+       (SELECT bit_xor(hash(s)) FROM stacks s) AS stacks,
+       (SELECT bit_xor(hash(u)) FROM unmatched_frees u) AS unmatched,
+       (SELECT bit_xor(hash(g)) FROM gc_collections g) AS collections
+"""
+"""One row that is the same only for the same rows in all large tables."""
+
+CONSISTENT = """
+SELECT t.events, (SELECT count(*) FROM events) AS counted, t.end_blocks,
+       (SELECT count(*) FROM allocations WHERE free_seq IS NULL) AS alive,
+       (SELECT live_blocks FROM timeline ORDER BY seq DESC LIMIT 1) AS level, t.last_seq
+FROM traces t
+"""
+
+
+def record(log: Path, turns: int, pause: float = 0.0) -> subprocess.Popen[bytes]:
+    program = log.with_suffix(".py")
+    program.write_text(CHURN.format(turns=turns, pause=pause))
+    return subprocess.Popen([*recording(log, "native"), str(program)], env=environment())
+
+
+def query(log: Path, sql: str, *options: str) -> dict[str, object]:
+    done = subprocess.run(
+        [*TRACEKIT, "query", str(log), sql, "--json", *options],
+        capture_output=True, check=True, timeout=TIMEOUT, env=environment(),
+    )  # fmt: skip
+    rows = json.loads(done.stdout)
+    assert len(rows) == 1
+    return dict(rows[0])
+
+
+def half_of(log: Path) -> int:
+    """Bytes of the log up to a record in its middle."""
+    data = log.read_bytes()
+    offset = PRELUDE.size
+    while offset < len(data) // 2 and (frame := unpack_frame(data[offset : offset + FRAME.size])):
+        offset += FRAME.size + frame[0]
+    return offset
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_killed_and_asked_again(tmp_path: Path, grown: bool) -> None:
+    """Also while the store of half of the log is brought up to date."""
+    whole, log = tmp_path / "whole.tkt", tmp_path / "app.tkt"
+    assert record(whole, 60).wait(TIMEOUT) == 0
+    cache = Path(f"{log}.duckdb")
+    wanted = query(whole, FINGERPRINT, "--no-cache")
+    half = None
+    if grown:
+        log.write_bytes(whole.read_bytes()[: half_of(whole)])
+        query(log, FINGERPRINT)
+        half = cache.rename(tmp_path / "half.duckdb")
+    shutil.copy(whole, log)
+    began = time.monotonic()
+    query(log, "SELECT 1")
+    took = time.monotonic() - began
+    chance, interrupted = random.Random(took), 0
+    for _ in range(int(os.environ.get("TRACEKIT_KILLS", "10"))):
+        cache.unlink()
+        if half is not None:
+            shutil.copy(half, cache)
+        building = subprocess.Popen(
+            [*TRACEKIT, "query", str(log), FINGERPRINT], stdout=subprocess.PIPE, env=environment()
+        )
+        time.sleep(chance.uniform(0.2, took))
+        building.kill()
+        building.communicate()
+        interrupted += any(tmp_path.glob(".app.tkt.duckdb.*.tmp"))
+        assert query(log, FINGERPRINT) == wanted
+    assert interrupted, "none of the kills was while it was built"
+    for left in tmp_path.glob(".app.tkt.duckdb.*"):
+        os.utime(left, (1_000_000, 1_000_000))
+    cache.unlink()
+    query(log, "SELECT 1")
+    assert list(tmp_path.glob(".app.tkt.duckdb.*")) == []
+
+
+def test_asked_while_it_grows(tmp_path: Path) -> None:
+    """Each answer is of a prefix, no shorter than the one before; two ask at the same time."""
+    log = tmp_path / "app.tkt"
+    recorder = record(log, 150, 0.03)
+    seen: list[int] = []
+    while recorder.poll() is None:
+        if not log.exists():
+            time.sleep(0.05)
+            continue
+        both = [
+            subprocess.Popen(
+                [*TRACEKIT, "query", str(log), CONSISTENT, "--json"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(),
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        row: dict[str, int] = {}
+        for process in both:
+            (row,) = json.loads(process.communicate(timeout=TIMEOUT)[0])
+            assert row["events"] == row["counted"]
+            assert row["end_blocks"] == row["alive"]
+            assert row["events"] == 0 or row["level"] == row["alive"]
+            assert row["events"] == 0 or row["events"] == row["last_seq"] + 1
+        seen.append(row["events"])
+    assert recorder.returncode == 0
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 1
+    assert query(log, FINGERPRINT) == query(log, FINGERPRINT, "--no-cache")
+
+
+def test_first_asked_by_several_at_once(tmp_path: Path) -> None:
+    log = tmp_path / "app.tkt"
+    assert record(log, 20).wait(TIMEOUT) == 0
+    asking = [
+        subprocess.Popen([*TRACEKIT, "query", str(log), FINGERPRINT, "--json"], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    answers = {process.communicate(timeout=TIMEOUT)[0] for process in asking}
+    assert len(answers) == 1
+    assert [process.returncode for process in asking] == [0] * 3
+    assert list(tmp_path.glob(".app.tkt.duckdb.*")) == []
