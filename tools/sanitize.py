@@ -24,6 +24,7 @@ TESTS = (
     "tests/contract/test_record_ends.py",
     "tests/property/test_record_fold.py",
     "tests/property/test_log_codec.py",
+    "tests/property/test_log_lifetimes.py",
     "tests/unit/test_record_decode.py",
 )
 CHOSEN = "not portable and not realloc_that_fails"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from msgspec import Struct, field
 
 from tracekit.errors import LogCorruptError
-from tracekit.events import CollectionStart, CollectionStop, Definitions, EventKind, LiveTypes, Mark
+from tracekit.events import CollectionStart, CollectionStop, Definitions, EventKind, LiveTypes, Mark, Stack
 from tracekit.log.columns import EventColumns
 from tracekit.log.livetypes import decode_live_types
 
@@ -47,6 +47,17 @@ class Numbers(Struct):
         while self._top + 1 in self._others:
             self._top += 1
             self._others.remove(self._top)
+
+    def extend(self, numbers: list[int]) -> bool:
+        """Define numbers if they go on from those that there are without a gap; whether they did."""
+        if self._others or numbers != list(range(self._top + 1, self._top + 1 + len(numbers))):
+            return False
+        self._top += len(numbers)
+        return True
+
+    def holds(self, numbers: list[int]) -> bool:
+        """Whether all are defined and given out without a gap; quick, and no more than that."""
+        return not numbers or (min(numbers) > 0 and max(numbers) <= self._top)
 
     def missing(self, numbers: npt.NDArray[np.integer]) -> list[int]:
         """Those of ``numbers`` that are not defined, ascending; 0 (none, not known) needs no definition."""
@@ -89,7 +100,7 @@ class Rules(Struct):
             problems += self._define(self.threads, "thread", thread.thread_id)
         for code in record.codes:
             problems += self._define(self.codes, "code", code.code_id)
-        for stack in record.stacks:
+        for stack in [] if self._all_in_order(record.stacks) else record.stacks:
             problems += self._define(self.stacks, "stack", stack.stack_id)
             if stack.parent_id >= stack.stack_id:
                 problems.append(
@@ -101,6 +112,14 @@ class Rules(Struct):
         for kind in record.types:
             problems += self._define(self.types, "type", kind.type_id)
         return problems
+
+    def _all_in_order(self, stacks: list[Stack]) -> bool:
+        """Take stacks if nothing is wrong with any and they are numbered as usual: a log has very many."""
+        return (
+            all(stack.parent_id < stack.stack_id for stack in stacks)
+            and self.codes.holds([stack.code_id for stack in stacks])
+            and self.stacks.extend([stack.stack_id for stack in stacks])
+        )
 
     def live_types(self, record: LiveTypes) -> list[str]:
         """Take types of live blocks; what is wrong with them."""

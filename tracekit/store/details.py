@@ -100,7 +100,6 @@ class Details(Struct):
             ("threads", [_fields(thread) for thread in self._threads.values()]),
             ("codes", [_fields(code) for code in self._codes.values()]),
             ("types", [_fields(kind) for kind in self._types.values()]),
-            ("stacks", self._stack_rows()),
             ("gc_collections", self._collection_rows()),
             ("marks", self._mark_rows()),
             ("arenas", self._arenas),
@@ -109,6 +108,7 @@ class Details(Struct):
         ):
             if rows:
                 insert_rows(connection, table, trace_id, _columns(rows))
+        insert_rows(connection, "stacks", trace_id, self._stack_columns())
 
     def own_mark(self, name: str) -> int | None:
         """The ``seq`` of the recorder's own mark of that name, if it is there."""
@@ -143,20 +143,22 @@ class Details(Struct):
             free_seq=seq, freed_ns=event["time_ns"], freed_thread_id=event["thread_id"]
         )
 
-    def _stack_rows(self) -> _Rows:
+    def _stack_columns(self) -> dict[str, npt.NDArray[Any]]:
         stacks = [self._stacks[stack_id] for stack_id in sorted(self._stacks)]  # parents have smaller numbers
         index = {stack.stack_id: place for place, (stack, _) in enumerate(stacks)}
         layout = lay_out(
             [index.get(stack.parent_id, NO_NODE) for stack, _ in stacks],
             [stack.code_id for stack, _ in stacks],
         )
-        return [
-            _fields(stack)
-            | {"depth": depth, "position": first, "last_position": last, "outermost": outermost}
-            for (stack, depth), first, last, outermost in zip(
-                stacks, layout.position, layout.last_position, layout.outermost, strict=True
-            )
-        ]
+        columns = {
+            name: _integers([getattr(stack, name) for stack, _ in stacks]) for name in Stack.__struct_fields__
+        }
+        return columns | {
+            "depth": _integers([depth for _, depth in stacks]),
+            "position": _integers(layout.position),
+            "last_position": _integers(layout.last_position),
+            "outermost": np.array(layout.outermost, np.bool_),
+        }
 
     def _collection_rows(self) -> _Rows:
         rows: dict[tuple[str, int], dict[str, Any]] = {}

@@ -18,7 +18,7 @@ from tracekit.store.schema import insert_statements
 ROW_GROUP = 122_880
 """Rows of a DuckDB row group: the unit that has a minimum and a maximum of each column (zone map)."""
 
-CHUNK_ROWS = 2 * ROW_GROUP
+CHUNK_ROWS = ROW_GROUP
 """Rows that are collected before they are written."""
 
 WORKERS = 2
