@@ -16,7 +16,7 @@ import typer
 from tracekit.cli.endings import is_interrupt
 from tracekit.cli.options import Log, NoCache, choice
 from tracekit.cli.output import opened, put, say, terminal_width
-from tracekit.cli.statements import is_blank, split_statements
+from tracekit.store.statements import is_blank, split_statements
 from tracekit.errors import TracekitError
 from tracekit.report.formats import FORMATS
 from tracekit.report.text import printable

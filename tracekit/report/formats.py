@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tracekit.report.csv import csv_rows
+from tracekit.report.human import human_rows
 from tracekit.report.json import json_lines, json_rows
 from tracekit.report.markdown import markdown_rows
 from tracekit.report.tables import result_table
@@ -21,15 +22,34 @@ class Format:
     name: str
     suffix: str
     render: Render
+    human: bool = False
+    """Whether it is for people, and so may show units (``--human``)."""
 
 
 FORMATS: dict[str, Format] = {
     entry.name: entry
     for entry in (
-        Format("table", ".txt", result_table),
+        Format("table", ".txt", result_table, human=True),
         Format("json", ".json", json_rows),
         Format("jsonl", ".jsonl", json_lines),
         Format("csv", ".csv", csv_rows),
-        Format("markdown", ".md", markdown_rows),
+        Format("markdown", ".md", markdown_rows, human=True),
     )
 }
+
+PARQUET = "parquet"
+PARQUET_SUFFIX = ".parquet"
+"""A format for files only, which DuckDB writes and no renderer."""
+
+
+def rendered(
+    name: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    width: int | None = None,
+    *,
+    human: bool = False,
+) -> Iterator[str]:
+    """A result in a format, as pieces of text; ``human`` shows units where the format is for people."""
+    form = FORMATS[name]
+    return form.render(columns, human_rows(columns, rows) if human and form.human else rows, width)

@@ -9,6 +9,7 @@ import duckdb
 
 from tracekit.errors import StoreError
 from tracekit.log.reader import LogReader
+from tracekit.store.access import RECORDING_ONLY, Access
 from tracekit.store.cache import (
     Database,
     Fill,
@@ -23,12 +24,18 @@ from tracekit.store.database import Store
 from tracekit.store.ingest import Progress, ingest
 
 
-def open_store(log: str | os.PathLike[str], *, cache: bool = True, progress: Progress | None = None) -> Store:
+def open_store(
+    log: str | os.PathLike[str],
+    *,
+    cache: bool = True,
+    progress: Progress | None = None,
+    access: Access = RECORDING_ONLY,
+) -> Store:
     """Open the store of a log, building it when there is none or the log has changed since.
 
     With ``cache`` it is kept in ``<log>.duckdb`` beside the log; without, or when that file cannot be
     written, in memory (which ``Store.notes`` says). ``progress(bytes_done, bytes_total)`` is called while
-    building. Raises what :class:`LogReader` raises, and StoreError when DuckDB cannot build it anywhere.
+    building; ``access`` is what its queries may reach. Raises what :class:`LogReader` raises, and StoreError when DuckDB cannot build it anywhere.
     """
     path = Path(log)
     try:
@@ -49,7 +56,7 @@ def open_store(log: str | os.PathLike[str], *, cache: bool = True, progress: Pro
             except duckdb.Error as error:
                 raise StoreError(f"the store of {path} cannot be built: {error}") from error
         try:
-            return Store(path, reader.header, database, notes)
+            return Store(path, reader.header, database, notes, access)
         except BaseException:
             database.close()
             raise
