@@ -63,7 +63,9 @@ def run(options: ExportOptions) -> int:
                 done = export_tables(store, temporary, views=options.views, progress=progress)
             finally:
                 progress.clear()
-    files, rows, size = (sum(values) for values in zip(*((t.files, t.rows, t.bytes) for t in done), strict=True))
+    files, rows, size = (
+        sum(values) for values in zip(*((t.files, t.rows, t.bytes) for t in done), strict=True)
+    )
     what = "tables and views" if options.views else "tables"
     say(
         f"wrote {options.folder}: {len(done)} {what}, {plural(rows, 'row')} in {plural(files, 'file')}, "
@@ -79,5 +81,5 @@ def _first_query(folder: Path) -> str:
 
 
 def _in_double_quotes(sql: str) -> str:
-    """The SQL for a shell; in double quotes, which can be read, unless the shell would see something in them."""
+    """The SQL for a shell: in double quotes, which can be read, unless they would not keep it as it is."""
     return shlex.quote(sql) if set(sql) & set('"$`\\!') else f'"{sql}"'

@@ -61,7 +61,10 @@ def _replace_tables(new: Path, folder: Path) -> None:
     old.mkdir()
     moved: list[tuple[Path, Path]] = []
     try:
-        for source, target in [*((one, old / one.name) for one in earlier), *((t, folder / t.name) for t in tables)]:
+        for source, target in [
+            *((one, old / one.name) for one in earlier),
+            *((t, folder / t.name) for t in tables),
+        ]:
             source.rename(target)
             moved.append((source, target))
     except BaseException:

@@ -144,7 +144,10 @@ class Progress:
 def opened(
     log: Path, *, cache: bool = True, notes_first: bool = False, access: Access | None = None
 ) -> Iterator[Store]:
-    """The store of a log, with what its queries may reach. Its notes go to stderr, at the end unless told otherwise; an error stands alone."""
+    """The store of a log; ``access`` is what its queries may reach.
+
+    Its notes go to stderr, at the end unless told otherwise; an error stands alone.
+    """
     from tracekit.store.access import RECORDING_ONLY  # noqa: PLC0415 - keeps `tracekit --help` quick
     from tracekit.store.opening import open_store  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ import typer
 from tracekit.cli.options import AllowExternal, Force, Human, Log, MemoryLimit, NoCache, choice, memory_limit
 from tracekit.cli.output import new_file, new_path, opened, put, terminal_width
 from tracekit.errors import UsageError
-from tracekit.report.formats import FORMATS, PARQUET, PARQUET_SUFFIX, rendered
+from tracekit.report.formats import FORMATS, PARQUET, format_of, rendered
 
 if TYPE_CHECKING:
     from tracekit.store.access import Access
@@ -58,10 +58,7 @@ class QueryOptions:
             return "json"
         if self.format is not None:
             return self.format
-        suffix = self.output.suffix if self.output is not None else ""
-        if suffix == PARQUET_SUFFIX:
-            return PARQUET
-        return next((entry.name for entry in FORMATS.values() if entry.suffix == suffix), "table")
+        return (format_of(self.output) if self.output is not None else "") or "table"
 
     def access(self, file: Path | None = None) -> Access:
         """What the query may reach; ``file`` is the one that it writes for us."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tracekit.report.csv import csv_rows
 from tracekit.report.human import human_rows
 from tracekit.report.json import json_lines, json_rows
 from tracekit.report.markdown import markdown_rows
+from tracekit.report.plans import PLAN_COLUMNS, plan_lines
 from tracekit.report.tables import result_table
 
 Render = Callable[[Sequence[str], Iterable[Sequence[object]], int | None], Iterator[str]]
@@ -42,6 +44,13 @@ PARQUET_SUFFIX = ".parquet"
 """A format for files only, which DuckDB writes and no renderer."""
 
 
+def format_of(path: Path) -> str:
+    """The format that a file's suffix names, empty when it names none."""
+    if path.suffix == PARQUET_SUFFIX:
+        return PARQUET
+    return next((entry.name for entry in FORMATS.values() if entry.suffix == path.suffix), "")
+
+
 def rendered(
     name: str,
     columns: Sequence[str],
@@ -52,4 +61,6 @@ def rendered(
 ) -> Iterator[str]:
     """A result in a format, as pieces of text; ``human`` shows units where the format is for people."""
     form = FORMATS[name]
+    if name == "table" and tuple(columns) == PLAN_COLUMNS:
+        return plan_lines(rows)
     return form.render(columns, human_rows(columns, rows) if human and form.human else rows, width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from math import isfinite
 
 from tracekit.report.cells import Quantity
 from tracekit.report.units import human_bytes, human_seconds
@@ -26,7 +27,7 @@ def human_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iter
 
 
 def unit_of(column: str) -> Unit | None:
-    """How a column's numbers are written: bytes for ``size``, ``live_bytes``, ``sum(size)``; times for ``*_ns``.
+    """How numbers of a column are written: ``size``, ``live_bytes``, ``sum(size)`` are bytes, ``*_ns`` times.
 
     None for all others, and for instants since 1970 (``log_mtime_ns``).
     """
@@ -39,8 +40,9 @@ def unit_of(column: str) -> Unit | None:
 
 
 def _in_unit(unit: Unit, value: object) -> object:
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and abs(value) < 1e30:
-        return Quantity(unit(float(value)))
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        number = float(value)
+        return Quantity(unit(number)) if isfinite(number) else value
     return value
 
 

@@ -69,7 +69,8 @@ def result_table(
 def _numeric(values: Iterable[object]) -> bool:
     present = [value for value in values if value is not None]
     return bool(present) and all(
-        isinstance(value, (int, float, Decimal, Quantity)) and not isinstance(value, bool) for value in present
+        isinstance(value, (int, float, Decimal, Quantity)) and not isinstance(value, bool)
+        for value in present
     )
 
 

@@ -121,7 +121,7 @@ def _no_function(name: str, names: Names, offered: Sequence[str]) -> tuple[str, 
 
 
 def _table_macro(name: str) -> tuple[str, str]:
-    return f'"{name}" gives a table and not a value', f"write SELECT ... FROM {name}(...)"
+    return f'"{name}" gives a table and not a value', f"it stands behind FROM: FROM {name}(...)"
 
 
 def _offered(text: str) -> list[str]:

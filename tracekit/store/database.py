@@ -176,7 +176,9 @@ class Store:
     def _names(self) -> Names:
         with self.cursor() as cursor:
             found = cursor.execute(_NAMES).fetchall()
-        return Names(*([name for name, of in found if of == kind] for kind in ("table", "macro", "table_macro")))
+        return Names(
+            *([name for name, of in found if of == kind] for kind in ("table", "macro", "table_macro"))
+        )
 
     def steps(self, batch: int = 65536) -> Iterator[Steps]:
         """Allocations and frees in the order of ``seq``, at most ``batch`` at a time."""

@@ -35,7 +35,8 @@ def open_store(
 
     With ``cache`` it is kept in ``<log>.duckdb`` beside the log; without, or when that file cannot be
     written, in memory (which ``Store.notes`` says). ``progress(bytes_done, bytes_total)`` is called while
-    building; ``access`` is what its queries may reach. Raises what :class:`LogReader` raises, and StoreError when DuckDB cannot build it anywhere.
+    building; ``access`` is what its queries may reach. Raises what :class:`LogReader` raises, and StoreError
+    when DuckDB cannot build it anywhere.
     """
     path = Path(log)
     try:

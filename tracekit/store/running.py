@@ -1,7 +1,7 @@
 """Runs what DuckDB does so that Ctrl-C ends it at once.
 
 DuckDB's own look at signals comes between its tasks, some of which take many seconds (a count, a COPY).
-``interrupt()`` from another thread is noticed within milliseconds, so the main thread is kept free to call it.
+``interrupt()`` from another thread is noticed within milliseconds, so the main thread is kept free for it.
 """
 
 from __future__ import annotations
