@@ -24,7 +24,7 @@ def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
     """
     if path.exists() and not path.is_dir():
         raise OutputUnwritableError(f"{path} is no folder", hint="give the name of a new one")
-    with _unwritable(path):
+    with _unwritable(path, hint="give a name in a folder that you may write to"):
         exists = path.exists()
         if exists and not force and any(path.iterdir()):
             raise OutputExistsError(
@@ -87,11 +87,8 @@ def _foreign_file(table: Path) -> Path | None:
 
 
 @contextmanager
-def _unwritable(path: Path) -> Iterator[None]:
+def _unwritable(path: Path, *, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputUnwritableError(
-            f"{path} cannot be written: {error.strerror}",
-            hint="give a name in a folder that you may write to",
-        ) from None
+        raise OutputUnwritableError(f"{path} cannot be written: {error.strerror}", hint=hint) from None

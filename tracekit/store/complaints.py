@@ -21,6 +21,9 @@ _COLUMN = re.compile(
 _TABLE = re.compile(r'Referenced table "(?P<name>.+?)" not found')
 _OFFERED = re.compile(r"^(?:Candidate \w+|Did you mean)\b(?P<names>.*)$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n\s*\n")
+_SPILLED = "duckdb_temp_"
+"""Begins the names of the files that DuckDB spills to."""
+_REFUSED = re.compile(r'(?:write|create|open|sync)\b[^"]*\\?"[^"]+": ([^"\n{}]+)')
 _LOOKS_LIKE_FILE = re.compile(r"/|\.(?:csv|tsv|json\w*|ndjson|parquet|txt|duckdb|db|gz|zst)$", re.IGNORECASE)
 
 
@@ -38,6 +41,12 @@ def complaint(error: duckdb.Error, sql: str, names: Callable[[], Names]) -> Trac
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
         return _memory(text)
+    if _SPILLED in text:
+        reason = _REFUSED.search(text)
+        return MemoryLimitError(
+            f"the query does not fit into memory, nor into the temporary folder: {reason[1] if reason else text}",
+            hint="make room there, or let TMPDIR name another folder",
+        )
     if "file system operations are disabled" in text:
         return _files(text)
     found = _PLACE.search(text)
@@ -58,6 +67,15 @@ def complaint(error: duckdb.Error, sql: str, names: Callable[[], Names]) -> Trac
     else:
         return SqlError(_BLANK_LINES.sub("\n", text.expandtabs(4)))
     return SqlError(f"{message}\n{place}" if place else message, hint=hint)
+
+
+def write_failure(error: duckdb.Error) -> OSError | None:
+    """What the disk said to a file of ours that DuckDB was to write; None for all other errors."""
+    text = str(error)
+    if not isinstance(error, duckdb.IOException) or _SPILLED in text:
+        return None
+    reason = _REFUSED.search(text)
+    return OSError(0, reason[1]) if reason else None
 
 
 def refusal(kind: str) -> SqlError:

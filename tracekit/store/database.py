@@ -11,11 +11,11 @@ from typing import Self
 import duckdb
 import numpy as np
 
-from tracekit.errors import OutputUnwritableError, SqlError, StoreError, TracekitError
+from tracekit.errors import SqlError, StoreError, TracekitError
 from tracekit.events import Header, Notice, Totals
 from tracekit.store.access import RECORDING_ONLY, Access
 from tracekit.store.cache import Database
-from tracekit.store.complaints import Names, complaint, refusal
+from tracekit.store.complaints import Names, complaint, refusal, write_failure
 from tracekit.store.running import interruptible
 from tracekit.store.statements import split_statements
 from tracekit.store.steps import Steps
@@ -118,8 +118,8 @@ class Store:
     def write_parquet(self, sql: str, path: Path) -> None:
         """Write the rows of one query to a Parquet file, which the store's access must allow.
 
-        The rows go from DuckDB into the file and are never all in memory. Raises what :meth:`query` does,
-        and OutputUnwritableError.
+        The rows go from DuckDB into the file and are never all in memory. Raises what :meth:`query` does, and
+        OSError when the file cannot be written.
         """
         with self._asking(sql) as cursor:
             if self._checked(cursor, sql) != 1:
@@ -136,8 +136,8 @@ class Store:
 
             try:
                 interruptible(cursor, write)
-            except duckdb.IOException as error:
-                raise OutputUnwritableError(f"{path} cannot be written: {error}") from None
+            except duckdb.Error as error:
+                raise write_failure(error) or error from None
             cursor.close()
 
     @contextmanager

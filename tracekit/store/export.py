@@ -11,9 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from tracekit.errors import OutputUnwritableError
 from tracekit.store.access import identifier, quoted
-from tracekit.store.complaints import Names, complaint
+from tracekit.store.complaints import Names, complaint, write_failure
 from tracekit.store.database import Store
 from tracekit.store.running import interruptible
 
@@ -48,8 +47,8 @@ def export_tables(
 ) -> list[Exported]:
     """Write all tables, and the views if wanted, below a folder that the store's access allows.
 
-    Enumerations become strings, and integers of 128 bits DECIMAL(38, 0). Raises MemoryLimitError and
-    OutputUnwritableError; what was written until then stays.
+    Enumerations become strings, and integers of 128 bits DECIMAL(38, 0). Raises MemoryLimitError, and OSError
+    when a file cannot be written; what was written until then stays.
     """
     with store.cursor() as cursor:
         found = [name for (name,) in cursor.execute(_TABLES).fetchall() if name != _BOOKKEEPING]
@@ -62,10 +61,8 @@ def export_tables(
                 progress(number, len(found))
             try:
                 done.append(_export(cursor, name, traces, folder / name))
-            except duckdb.IOException as error:
-                raise OutputUnwritableError(f"{folder / name} cannot be written: {error}") from None
             except duckdb.Error as error:
-                raise complaint(error, "", lambda: Names((), (), ())) from None
+                raise write_failure(error) or complaint(error, "", lambda: Names((), (), ())) from None
         return done
 
 
