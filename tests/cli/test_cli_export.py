@@ -45,9 +45,7 @@ def test_query_to_parquet(cli: Cli, log: Path, tmp_path: Path) -> None:
         ("SELECT list(range) FROM range(30000000)", "memory-limit"),
     ],
 )
-def test_parquet_that_fails_leaves_nothing(
-    cli: Cli, log: Path, tmp_path: Path, sql: str, code: str
-) -> None:
+def test_parquet_that_fails_leaves_nothing(cli: Cli, log: Path, tmp_path: Path, sql: str, code: str) -> None:
     target = tmp_path / "out.parquet"
     target.write_text("precious")
     answer = cli("query", log, sql, "-o", target, "--force", "--memory-limit", "50MiB")
@@ -183,7 +181,9 @@ def test_a_full_disk(cli: Cli, log: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == "tracekit: error[output-unwritable]: out.parquet cannot be written: File too large\n"
+    assert (
+        done.stderr == "tracekit: error[output-unwritable]: out.parquet cannot be written: File too large\n"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["app.tkt", "app.tkt.duckdb"]
 
 

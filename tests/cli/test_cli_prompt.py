@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from tracekit.cli.pager import page, pager_command
 from tracekit.cli.prompt import HISTORY_BYTES, editing, is_complete, statements
 from tracekit.cli.shell import COMMANDS
 
-Typing = Callable[[str], list[str]]
+Typing = Callable[..., list[str]]
+PAUSE_S = 0.5
 CATALOGUE = Catalogue(tables={"sites": "view"}, columns={"sites": {"file": "VARCHAR"}})
 CTRL_C, CTRL_D, UP, TAB = "\x03", "\x04", "\x1b[A", "\t"
 
@@ -30,11 +32,14 @@ def history(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def typing(history: Path) -> Typing:
-    """Types keys, Ctrl-D at the end, and returns the statements that came of it."""
+    """Types keys, with a pause between parts and Ctrl-D at the end; the statements that came of it."""
 
-    def type_keys(keys: str) -> list[str]:
+    def type_keys(*parts: str) -> list[str]:
         with create_pipe_input() as keyboard:
-            keyboard.send_text(keys + CTRL_D)
+            *first, last = parts
+            for number, keys in enumerate([*first, last + CTRL_D]):
+                # Completions and history are looked up while the next keys are waited for.
+                threading.Timer(PAUSE_S * number, keyboard.send_text, [keys]).start()
             read = editing(lambda: CATALOGUE, COMMANDS, history, input=keyboard, output=DummyOutput())
             return list(statements(read, interactive=True))
 
@@ -49,13 +54,17 @@ def test_a_statement_ends_with_its_semicolon(typing: Typing) -> None:
     assert typing("\r\r.tables\rSELECT 1;\r") == [".tables", "SELECT 1"]
 
 
+def test_alt_enter_goes_on_behind_a_semicolon(typing: Typing) -> None:
+    assert typing("SELECT 1;\x1b\rSELECT\r2;\r") == ["SELECT 1", "SELECT\n2"]
+
+
 def test_ctrl_c_takes_back_what_was_typed(typing: Typing) -> None:
     assert typing(f"SELECT nonsense\r{CTRL_C}SELECT 1;\r") == ["SELECT 1"]
 
 
 def test_tab_completes(typing: Typing) -> None:
-    assert typing(f"FROM si{TAB};\r") == ["FROM sites"]
-    assert typing(f".tab{TAB}\r") == [".tables"]
+    assert typing(f"FROM si{TAB}", ";\r") == ["FROM sites"]
+    assert typing(f".tab{TAB}", "\r") == [".tables"]
 
 
 def test_earlier_sessions_come_back(typing: Typing, history: Path) -> None:
@@ -74,12 +83,19 @@ def test_history_does_not_grow_for_ever(typing: Typing, history: Path) -> None:
 
 def test_no_place_for_a_history(typing: Typing, history: Path) -> None:
     history.mkdir(parents=True)
-    assert typing(f"SELECT 1;\r{UP}\r") == ["SELECT 1", "SELECT 1"]
+    assert typing("SELECT 1;\r", f"{UP}\r") == ["SELECT 1", "SELECT 1"]
 
 
 @pytest.mark.parametrize(
     ("text", "whole"),
-    [("", True), (".help", True), ("SELECT 1", False), ("SELECT 1;", True), ("SELECT ';", False), ("-- a", False)],
+    [
+        ("", True),
+        (".help", True),
+        ("SELECT 1", False),
+        ("SELECT 1;", True),
+        ("SELECT ';", False),
+        ("-- a", False),
+    ],
 )
 def test_is_complete(text: str, whole: bool) -> None:
     assert is_complete(text) is whole or text.startswith("--")

@@ -31,7 +31,17 @@ def test_units(column: str, value: object, text: str) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    ["n", "count(size)", "size_class", "bytes_per_block", "log_mtime_ns", "columns", "bytes_share", "", "sizes"],
+    [
+        "n",
+        "count(size)",
+        "size_class",
+        "bytes_per_block",
+        "log_mtime_ns",
+        "columns",
+        "bytes_share",
+        "",
+        "sizes",
+    ],
 )
 def test_other_columns_stay(column: str) -> None:
     assert unit_of(column) is None

@@ -77,9 +77,7 @@ def test_another_database_can_be_attached(opened: Callable[[Access], Store], tmp
         "CREATE TABLE mine (a INTEGER)",
     ],
 )
-def test_the_recording_stays_as_it_is(
-    opened: Callable[[Access], Store], tmp_path: Path, sql: str
-) -> None:
+def test_the_recording_stays_as_it_is(opened: Callable[[Access], Store], tmp_path: Path, sql: str) -> None:
     (tmp_path / "marks.csv").write_text("trace_id,name,seq,time_ns,thread_id,own\n1,x,0,0,0,false\n")
     with opened(Access(allow_external=True)) as store:
         before = rows(store, "SELECT count(*) FROM marks")
@@ -98,9 +96,10 @@ def test_a_query_may_spill(opened: Callable[[Access], Store]) -> None:
 
 @pytest.mark.parametrize("sql", ["SELECT list(range) FROM range(30000000)", "SELECT 1 FROM heap_at(3)"])
 def test_a_query_that_takes_more(opened: Callable[[Access], Store], sql: str) -> None:
-    with pytest.raises(MemoryLimitError, match="--memory-limit") as caught, opened(
-        Access(memory_limit=50_000 if "heap" in sql else 40 * MIB)
-    ) as store:
+    with (
+        pytest.raises(MemoryLimitError, match="--memory-limit") as caught,
+        opened(Access(memory_limit=50_000 if "heap" in sql else 40 * MIB)) as store,
+    ):
         rows(store, sql)
     assert "\n" not in str(caught.value)
 

@@ -21,7 +21,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.mark.parametrize(
     ("sql", "said", "place"),
     [
-        ("FROM alocations", 'there is no table or view "alocations"; did you mean "allocations"?', "alocations"),
+        (
+            "FROM alocations",
+            'there is no table or view "alocations"; did you mean "allocations"?',
+            "alocations",
+        ),
         ("FROM Site", 'there is no table or view "Site"; did you mean "sites"?', "Site"),
         ("FROM heap_at", 'there is no table or view "heap_at"; it is a macro', "heap_at"),
         ("FROM heap_att(3)", 'there is no function or macro "heap_att"; did you mean "heap_at"?', "heap_att"),
@@ -53,7 +57,10 @@ def test_complaints(store: Store, sql: str, said: str, place: str) -> None:
     [
         ("DELETE FROM marks", "DELETE is not possible: queries only read; SELECT"),
         ("MERGE INTO marks USING marks m ON false WHEN MATCHED THEN DELETE", "MERGE INTO is not possible"),
-        ("SET threads = 1", "SET is not possible: queries only read, and only this recording; --allow-external"),
+        (
+            "SET threads = 1",
+            "SET is not possible: queries only read, and only this recording; --allow-external",
+        ),
         ("INSTALL httpfs", "LOAD is not possible"),
         ("FROM 'file.csv'", 'the file "file.csv" is out of reach'),
         ("FROM '/data/app.xyz'", "files can only be read with --allow-external"),

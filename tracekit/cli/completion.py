@@ -25,6 +25,7 @@ FUNCTIONS = tuple(
     """.split()  # noqa: SIM905 - a hundred strings a line each say no more
 )
 _WORD = re.compile(r"[A-Za-z_]\w*\Z")
+_FIRST = re.compile(r"\s*([A-Za-z]+)")
 _QUALIFIER = re.compile(r"([A-Za-z_]\w*)\.\Z")
 _SOURCE = re.compile(
     r"\b(?:FROM|JOIN)\s+([A-Za-z_]\w*)(?:\s*\([^()]*\))?(?:\s+(?:AS\s+)?([A-Za-z_]\w*))?", re.IGNORECASE
@@ -96,7 +97,7 @@ def _names(
         return
     if _WANTS_TABLE.search(statement):
         yield from _tables(catalogue)
-        yield from _keywords(("SELECT", "LATERAL", "VALUES"), word)
+        yield from _keywords(("SELECT", "LATERAL", "VALUES"), statement + word)
         return
     for table in dict.fromkeys(sources.values()):
         yield from catalogue.columns.get(table, {}).items()
@@ -107,7 +108,7 @@ def _names(
             yield from columns.items()
         yield from _tables(catalogue)
         yield from ((f"{name}(", f"macro ({parameters})") for name, parameters in catalogue.macros.items())
-        yield from _keywords(KEYWORDS, word)
+        yield from _keywords(KEYWORDS, statement + word)
         yield from ((f"{name}(", "function") for name in FUNCTIONS)
 
 
@@ -116,9 +117,11 @@ def _tables(catalogue: Catalogue) -> Iterator[tuple[str, str]]:
     yield from ((f"{name}(", f"macro ({parameters})") for name, parameters in catalogue.table_macros.items())
 
 
-def _keywords(keywords: Iterable[str], word: str) -> Iterator[tuple[str, str]]:
-    """In the case in which the word was begun; in capitals when there is none yet."""
-    return ((one.lower() if word.islower() else one, "") for one in keywords)
+def _keywords(keywords: Iterable[str], begun: str) -> Iterator[tuple[str, str]]:
+    """In the case in which the statement was begun; in capitals when nothing is there yet."""
+    first = _FIRST.match(begun)
+    lower = first is not None and first[1].islower()
+    return ((one.lower() if lower else one, "") for one in keywords)
 
 
 def _sources(statement: str) -> Iterator[tuple[str, str]]:

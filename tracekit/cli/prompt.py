@@ -131,6 +131,10 @@ def _keys() -> KeyBindings:
         else:
             buffer.newline(copy_margin=False)
 
+    @keys.add("escape", "enter")
+    def _(event: Any) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
     return keys
 
 

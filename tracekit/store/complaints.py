@@ -116,7 +116,7 @@ def _no_column(name: str, sql: str, offered: Sequence[str]) -> tuple[str, str]:
     if not near and f'"{name}"' in sql:
         return message, f"text is written in single quotes: '{name}'"
     if not near and offered:
-        return message, "the nearest are " + ", ".join(f'"{one}"' for one in offered[:3])
+        return message, "near it there is " + ", ".join(f'"{one}"' for one in offered[:3])
     return message, _did_you_mean(near)
 
 
