@@ -29,6 +29,7 @@ COMMANDS = (
     "replay",
     "query",
     "shell",
+    "export",
     "simulate",
     "verify",
     "recover",

@@ -24,7 +24,8 @@ class TracekitError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
+        first, newline, rest = self.message.partition("\n")
+        return f"{first}; {self.hint}{newline}{rest}" if self.hint else self.message
 
 
 class UsageError(TracekitError):
@@ -85,6 +86,12 @@ class SqlError(TracekitError):
     """DuckDB refused a query; its own message follows."""
 
     code = "sql"
+
+
+class MemoryLimitError(TracekitError):
+    """A query needs more memory than it may take, also with what DuckDB can spill to disk."""
+
+    code = "memory-limit"
 
 
 class ProgramMissingError(TracekitError):

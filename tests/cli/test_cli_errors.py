@@ -21,6 +21,7 @@ READERS = [
     ("replay",),
     ("query", "SELECT 1"),
     ("shell",),
+    ("export", "tables"),
     ("simulate",),
     ("verify",),
     ("recover", "-o", "out.tkt"),
@@ -91,6 +92,11 @@ def test_what_is_no_log(
         (["query", "app.tkt", " ; "], "the SQL is empty"),
         (["query", "app.tkt", "SELECT 1", "--format", "xml"], "table, json, jsonl, csv, markdown"),
         (["query", "app.tkt", "SELECT 1", "--format", "csv", "--json"], "exclude each other"),
+        (["query", "app.tkt", "SELECT 1", "--format", "parquet"], "-o FILE.parquet"),
+        (["query", "app.tkt", "SELECT 1", "--memory-limit", "much"], "--memory-limit cannot be 'much'"),
+        (["shell", "app.tkt", "--memory-limit", "0"], "--memory-limit cannot be '0'"),
+        (["export", "app.tkt"], "DIR"),
+        (["export", "app.tkt", "tables", "--format", "xml"], "--format cannot be 'xml'"),
         (["shell", "app.tkt", "--format", "xml"], "--format cannot be 'xml'"),
         (["simulate", "app.tkt", "--memory-limit", "lots"], "--memory-limit cannot be 'lots'"),
         (["simulate", "app.tkt", "--memory-limit", "0"], "--memory-limit cannot be '0'"),
@@ -149,6 +155,24 @@ def test_sql_that_writes(cli: Cli, log: Path) -> None:
     answer = cli("query", log, "DROP TABLE allocations")
     assert answer.status == 2
     check_line(answer.err, "sql")
+    assert "DROP is not possible: queries only read" in answer.err
+
+
+def test_query_that_takes_too_much_memory(cli: Cli, log: Path) -> None:
+    for arguments in (["--memory-limit", "40MiB"], ["--memory-limit", "1000", "--no-cache"]):
+        answer = cli("query", log, "SELECT list(range) FROM range(30000000)", *arguments)
+        assert (answer.status, answer.out) == (2, "")
+        check_line(answer.err, "memory-limit")
+
+
+def test_files_are_out_of_reach_unless_allowed(cli: Cli, log: Path, here: Path) -> None:
+    (here / "names.csv").write_text("n\n7\n")
+    answer = cli("query", log, "FROM 'names.csv'")
+    assert answer.status == 2
+    check_line(answer.err, "sql")
+    assert "--allow-external" in answer.err
+    assert cli("query", log, "FROM 'names.csv'", "--allow-external", "--json").document == [{"n": 7}]
+    assert cli("shell", log, "--allow-external", stdin="FROM 'names.csv';").out == "n\n-\n7\n"
 
 
 def test_settings_that_make_no_sense(cli: Cli, log: Path) -> None:
@@ -164,6 +188,7 @@ def test_output_that_exists(cli: Cli, log: Path, here: Path) -> None:
     script.write_text("print('ran')")
     for arguments in (
         ["query", log, "SELECT 1", "-o", kept],
+        ["query", log, "SELECT 1", "-o", kept, "--format", "parquet"],
         ["recover", log, "-o", kept],
         ["record", "-o", kept, script],
     ):
@@ -179,6 +204,8 @@ def test_output_in_a_folder_that_is_not_there(cli: Cli, log: Path, here: Path) -
     script.write_text("print('ran')")
     for arguments in (
         ["query", log, "SELECT 1", "-o", "no/such/out.csv"],
+        ["query", log, "SELECT 1", "-o", "no/such/out.parquet"],
+        ["export", log, "no/such/tables"],
         ["recover", log, "-o", "no/such/out.tkt"],
         ["record", "-o", "no/such/out.tkt", script],
     ):

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracekit.cli.shell import Shell
-from tracekit.cli.statements import is_blank, split_statements
+from tracekit.store.statements import is_blank, split_statements
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,29 @@ def test_ctrl_c(log: Path) -> None:
     assert (query.returncode, said) == (130, b"")
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM range(1000000000000)",
+        "SELECT * FROM range(1000000000000) r(i) WHERE i % 100000000000 = 77",
+        "SELECT md5(range::VARCHAR) AS m FROM range(100000000) ORDER BY m",
+    ],
+    ids=["count", "filter", "sort"],
+)
+def test_ctrl_c_before_the_first_row(log: Path, sql: str) -> None:
+    start("query", log, "SELECT 1")  # so that the tables are there
+    with subprocess.Popen(
+        [*PROGRAM, "query", str(log), sql], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as query:
+        time.sleep(2)
+        query.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        out, said = query.communicate(timeout=60)
+        took = time.monotonic() - sent
+    assert (query.returncode, out, said) == (130, b"", b"")
+    assert took < 10  # a fraction of a second on a machine that has nothing else to do
+
+
 def test_what_the_encoding_lacks_is_escaped(tmp_path: Path) -> None:
     log = make_log(tmp_path / "app.tkt", names=["漢字"])
     answer = start("replay", log, "--at", "end", "--by", "function", PYTHONIOENCODING="ascii")

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"events", "errors"},
     "cli": {"events", "errors", "log", "record", "store", "replay", "simulator", "report"},
 }
-HEAVY = ("msgspec", "numpy", "duckdb", "typer", "rich", "backports.zstd")
+HEAVY = ("msgspec", "numpy", "duckdb", "typer", "rich", "backports.zstd", "prompt_toolkit")
 
 
 def module_name(path: Path) -> str:
@@ -125,4 +125,4 @@ def test_help_needs_neither_database_nor_arrays() -> None:
         "with contextlib.redirect_stdout(io.StringIO()):\n    assert main(['--help']) == 0"
     )
     assert "tracekit.cli.app" in loaded
-    assert not loaded.intersection({"duckdb", "numpy", "msgspec"})
+    assert not loaded.intersection({"duckdb", "numpy", "msgspec", "prompt_toolkit"})

@@ -14,6 +14,7 @@ import traces
 
 from tracekit.errors import LogCorruptError
 from tracekit.store import cache
+from tracekit.store.access import Access
 from tracekit.store.database import Store
 from tracekit.store.ingest import ingest
 from tracekit.store.opening import open_store
@@ -204,19 +205,8 @@ def test_nothing_spilled_is_left(
     spill.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(spill))
     monkeypatch.chdir(spill)
-    monkeypatch.setattr(cache.Database, "seal", with_little_memory(cache.Database.seal))
-    with open_store(log, cache=keep) as store:
+    with open_store(log, cache=keep, access=Access(memory_limit=100_000_000)) as store:
         sql = "SELECT count(*) FROM (SELECT md5(range::VARCHAR) AS m FROM range(2000000) ORDER BY m OFFSET 9)"
         assert next(store.query(sql).rows()) == (1999991,)
         assert list(spill.iterdir()), "the query did spill"
     assert list(spill.iterdir()) == []
-
-
-def with_little_memory(real: object) -> object:
-    """Seal a database that has less memory than the query needs."""
-
-    def seal(self: cache.Database) -> None:
-        self.connection.execute("SET memory_limit = '100MB'")
-        real(self)  # type: ignore[operator]
-
-    return seal

@@ -130,7 +130,7 @@ def test_an_error_points_at_the_place(store: Store) -> None:
     with pytest.raises(SqlError) as caught:
         store.query("SELECT siez FROM allocations")
     lines = str(caught.value).splitlines()
-    assert 'column "siez" not found' in lines[0]
+    assert 'no column "siez"' in lines[0]
     pointed = next(line for line in lines if line.startswith("LINE 1: "))
     caret = lines[lines.index(pointed) + 1]
     assert pointed[caret.index("^") :].startswith("siez")

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tracekit.cli.arguments import plain_recording
-from tracekit.cli.endings import InterruptedCommandError, OutputClosedError, run_command
-from tracekit.errors import OutputUnwritableError, SqlError, TracekitError
-from tracekit.report.text import printable
+from tracekit.cli.endings import InterruptedCommandError, OutputClosedError, error_lines, run_command
+from tracekit.errors import OutputUnwritableError, TracekitError
 
 EXIT_INTERRUPTED = 130
 EXIT_OUTPUT_CLOSED = 141
@@ -74,15 +73,8 @@ def program() -> NoReturn:
 
 
 def _report(error: TracekitError) -> int:
-    """Print what went wrong: one line, and for SQL the rest of what DuckDB said."""
     _flush_quietly()
-    message, rest = error.message, ""
-    if isinstance(error, SqlError):
-        message, _, rest = error.message.strip().partition("\n")
-    text = f"{message}; {error.hint}" if error.hint else message
-    lines = [f"tracekit: error[{error.code}]: {printable(' '.join(text.split()))}"]
-    lines += [printable(line) for line in rest.strip("\n").splitlines()]
-    print("\n".join(lines), file=sys.stderr)  # noqa: T201
+    print("tracekit: " + "\n".join(error_lines(error)), file=sys.stderr)  # noqa: T201
     return error.exit_status
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from tracekit.errors import SqlError, TracekitError
+from tracekit.report.text import printable
+
 Options = TypeVar("Options")
 
 
@@ -31,3 +34,12 @@ def run_command(run: Callable[[Options], int], options: Options) -> int:
 def is_interrupt(error: BaseException) -> bool:
     """Whether it is Ctrl-C; while a query runs, DuckDB takes the signal and raises RuntimeError instead."""
     return isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted"
+
+
+def error_lines(error: TracekitError) -> list[str]:
+    """What went wrong: one line, and for SQL those that show the place."""
+    if not isinstance(error, SqlError):
+        return [f"error[{error.code}]: {printable(' '.join(str(error).split()))}"]
+    first, _, rest = str(error).strip().partition("\n")
+    lines = [f"error[{error.code}]: {printable(' '.join(first.split()))}"]
+    return lines + [printable(line) for line in rest.strip("\n").splitlines()]

@@ -19,6 +19,7 @@ COMMANDS: Final = (
     "replay",
     "query",
     "shell",
+    "export",
     "simulate",
     "verify",
     "recover",

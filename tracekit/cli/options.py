@@ -25,6 +25,30 @@ NoCache = Annotated[
 
 Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
 
+Human = Annotated[
+    bool,
+    typer.Option(
+        "--human", help="Show bytes and nanoseconds as 1.4 MiB and 3.2 ms, in table and markdown only."
+    ),
+]
+
+AllowExternal = Annotated[
+    bool,
+    typer.Option(
+        "--allow-external",
+        help="Let the SQL use files, other databases, extensions and settings. Not for SQL of strangers.",
+    ),
+]
+
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-limit",
+        metavar="SIZE",
+        help="Memory that DuckDB may take, like 512MiB; what does not fit goes to the temporary folder.",
+    ),
+]
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)", re.IGNORECASE | re.ASCII)
 _FACTORS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -45,6 +69,11 @@ def size(option: str, text: str) -> int:
             f"{option} cannot be '{text}'", hint="give a size in bytes, or one like 64k, 512MiB or 1.5G"
         )
     return count
+
+
+def memory_limit(text: str | None) -> int | None:
+    """Bytes of --memory-limit, if it was given. Raises UsageError."""
+    return None if text is None else size("--memory-limit", text)
 
 
 def thresholds(option: str, text: str) -> tuple[int, int, int]:

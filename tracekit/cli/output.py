@@ -16,6 +16,7 @@ from tracekit.errors import OutputExistsError, OutputUnwritableError
 from tracekit.report.text import printable
 
 if TYPE_CHECKING:
+    from tracekit.store.access import Access
     from tracekit.store.database import Store
 
 
@@ -52,25 +53,48 @@ def new_file(path: Path, *, force: bool) -> Iterator[TextIO]:
     What is no regular file (a pipe, /dev/null) is written directly. Raises OutputExistsError, or
     OutputUnwritableError.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with _unwritable(path), _open_text(path) as file:
+            yield file
+        return
+    with new_path(path, force=force) as temporary, _open_text(temporary) as file:
+        yield file
+
+
+@contextmanager
+def new_path(path: Path, *, force: bool) -> Iterator[Path]:
+    """The name of a file to write beside ``path``, which then takes its place; not after an exception.
+
+    Raises OutputExistsError, or OutputUnwritableError.
+    """
     if path.is_dir():
         raise OutputUnwritableError(f"{path} is a folder", hint="give the name of a file")
-    special = path.exists() and not path.is_file()
-    if path.exists() and not special and not force:
+    if path.exists() and not path.is_file():
+        raise OutputUnwritableError(f"{path} is no regular file", hint="give the name of one")
+    if path.exists() and not force:
         raise OutputExistsError(f"{path} exists", hint="give another name, or --force to replace it")
-    target = path if special else _temporary_beside(path)
+    temporary = _temporary_beside(path)
     try:
-        with target.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            yield file
-        if not special:
-            target.replace(path)
+        with _unwritable(path):
+            yield temporary
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _open_text(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def _unwritable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
         raise OutputUnwritableError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        if not special:
-            with suppress(OSError):
-                target.unlink()
 
 
 def _temporary_beside(path: Path) -> Path:
@@ -117,13 +141,19 @@ class Progress:
 
 
 @contextmanager
-def opened(log: Path, *, cache: bool = True, notes_first: bool = False) -> Iterator[Store]:
-    """The store of a log. Its notes go to stderr, at the end unless told otherwise; an error stands alone."""
-    from tracekit.store.opening import open_store  # noqa: PLC0415 - keeps `tracekit --help` quick
+def opened(
+    log: Path, *, cache: bool = True, notes_first: bool = False, access: Access | None = None
+) -> Iterator[Store]:
+    """The store of a log; ``access`` is what its queries may reach.
+
+    Its notes go to stderr, at the end unless told otherwise; an error stands alone.
+    """
+    from tracekit.store.access import RECORDING_ONLY  # noqa: PLC0415 - keeps `tracekit --help` quick
+    from tracekit.store.opening import open_store  # noqa: PLC0415
 
     progress = Progress(f"tracekit: building the tables of {log}")
     try:
-        store = open_store(log, cache=cache, progress=progress)
+        store = open_store(log, cache=cache, progress=progress, access=access or RECORDING_ONLY)
     finally:
         progress.clear()
     with store:

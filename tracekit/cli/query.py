@@ -1,18 +1,25 @@
 """``tracekit query``."""
 
+# ruff: noqa: PLC0415 - the library is imported when a command needs it, so that `--help` is quick
+
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracekit.cli.options import Force, Log, NoCache, choice
-from tracekit.cli.output import new_file, opened, put, terminal_width
+from tracekit.cli.options import AllowExternal, Force, Human, Log, MemoryLimit, NoCache, choice, memory_limit
+from tracekit.cli.output import new_file, new_path, opened, put, terminal_width
 from tracekit.errors import UsageError
-from tracekit.report.formats import FORMATS
+from tracekit.report.formats import FORMATS, PARQUET, format_of, rendered
+
+if TYPE_CHECKING:
+    from tracekit.store.access import Access
+
+_NAMES = (*FORMATS, PARQUET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +30,26 @@ class QueryOptions:
     sql: Annotated[str, typer.Argument(metavar="SQL", help="The query, or - to read it from stdin.")]
     format: Annotated[
         str | None,
-        typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}. [default: table]"),
+        typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(_NAMES)}. [default: table]"),
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False
+    human: Human = False
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file instead of stdout.")
     ] = None
     force: Force = False
+    memory_limit: MemoryLimit = None
+    allow_external: AllowExternal = False
     no_cache: NoCache = False
 
     def __post_init__(self) -> None:
         if self.format is not None:
-            choice("--format", self.format, FORMATS)
+            choice("--format", self.format, _NAMES)
         if self.as_json and self.format not in (None, "json"):
             raise UsageError(f"--json and --format {self.format} exclude each other", hint="give one of them")
+        if self.format_name == PARQUET and self.output is None:
+            raise UsageError("--format parquet needs a file to write", hint="give one with -o FILE.parquet")
+        memory_limit(self.memory_limit)
 
     @property
     def format_name(self) -> str:
@@ -45,8 +58,13 @@ class QueryOptions:
             return "json"
         if self.format is not None:
             return self.format
-        suffix = self.output.suffix if self.output is not None else ""
-        return next((entry.name for entry in FORMATS.values() if entry.suffix == suffix), "table")
+        return (format_of(self.output) if self.output is not None else "") or "table"
+
+    def access(self, file: Path | None = None) -> Access:
+        """What the query may reach; ``file`` is the one that it writes for us."""
+        from tracekit.store.access import Access
+
+        return Access(self.allow_external, memory_limit(self.memory_limit), file)
 
 
 def run(options: QueryOptions) -> int:
@@ -58,22 +76,35 @@ def run(options: QueryOptions) -> int:
     LOG.duckdb beside the log, the next ones find them there. Rows are printed as they come.
 
     Examples:
-        tracekit query app.tkt "FROM sites ORDER BY live_bytes DESC LIMIT 10"
+        tracekit query app.tkt "FROM sites ORDER BY live_bytes DESC LIMIT 10" --human
         tracekit query app.tkt "SELECT count(*) FROM leaks" --json
         tracekit query app.tkt "FROM timeline" -o timeline.csv
+        tracekit query app.tkt "FROM allocations" -o allocations.parquet
         tracekit query app.tkt - --format markdown < question.sql
 
     """
-    render = FORMATS[options.format_name].render
     sql = sys.stdin.read() if options.sql == "-" else options.sql
     if not sql.strip().rstrip(";").strip():
         raise UsageError("the SQL is empty", hint='try "FROM sites ORDER BY live_bytes DESC LIMIT 10"')
-    with opened(options.log, cache=not options.no_cache) as store:
+    if options.format_name == PARQUET and options.output is not None:
+        return _write_parquet(options, sql, options.output)
+    name, human = options.format_name, options.human
+    with opened(options.log, cache=not options.no_cache, access=options.access()) as store:
         result = store.query(sql)
         if options.output is None:
-            for text in render(result.columns, result.rows(), terminal_width(sys.stdout)):
+            width = terminal_width(sys.stdout)
+            for text in rendered(name, result.columns, result.rows(), width, human=human):
                 put(text)
         else:
             with new_file(options.output, force=options.force) as file:
-                file.writelines(render(result.columns, result.rows(), None))
+                file.writelines(rendered(name, result.columns, result.rows(), human=human))
+    return 0
+
+
+def _write_parquet(options: QueryOptions, sql: str, output: Path) -> int:
+    with (
+        new_path(output, force=options.force) as temporary,
+        opened(options.log, cache=not options.no_cache, access=options.access(temporary)) as store,
+    ):
+        store.write_parquet(sql, temporary)
     return 0

@@ -11,6 +11,12 @@ from decimal import Decimal
 NULL = "NULL"
 
 
+class Quantity(str):
+    """A number with its unit, as text that is aligned as numbers are."""
+
+    __slots__ = ()
+
+
 def cell_text(value: object, *, null: str = NULL) -> str:
     """A value as text for one cell: ``null`` for None, times in ISO form, bytes in hexadecimal."""
     match value:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import chain, islice
 from typing import Literal
 
-from tracekit.report.cells import cell_text
+from tracekit.report.cells import Quantity, cell_text
 from tracekit.report.text import Where, columns_of, cut, printable
 
 GAP = "  "
@@ -69,7 +69,8 @@ def result_table(
 def _numeric(values: Iterable[object]) -> bool:
     present = [value for value in values if value is not None]
     return bool(present) and all(
-        isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) for value in present
+        isinstance(value, (int, float, Decimal, Quantity)) and not isinstance(value, bool)
+        for value in present
     )
 
 

@@ -140,11 +140,6 @@ class Database:
         row = self.connection.execute("SELECT resume FROM store_identity").fetchone()
         return row[0] if row else None
 
-    def seal(self) -> None:
-        """From here on no file, no network, no extension and no setting can be reached by SQL."""
-        self.connection.execute("SET enable_external_access = false")
-        self.connection.execute("SET lock_configuration = true")
-
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection for one query, in a transaction that cannot write."""
         cursor = self.writer()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,16 +11,17 @@ from typing import Self
 import duckdb
 import numpy as np
 
-from tracekit.errors import SqlError, StoreError
+from tracekit.errors import SqlError, StoreError, TracekitError
 from tracekit.events import Header, Notice, Totals
+from tracekit.store.access import RECORDING_ONLY, Access
 from tracekit.store.cache import Database
+from tracekit.store.complaints import Names, complaint, refusal, write_failure
+from tracekit.store.running import interruptible
+from tracekit.store.statements import split_statements
 from tracekit.store.steps import Steps
 from tracekit.store.traces import read_totals
 
 _FETCH_ROWS = 4096
-_READING = {"SELECT", "EXPLAIN", "PRAGMA", "MULTI"}
-"""Kinds of statements that are let through (MULTI is a PIVOT); the transaction is read-only besides."""
-
 _STEPS = """
 SELECT alloc_seq AS seq, allocated_ns AS time_ns, false AS is_free, alloc_seq, size,
        enum_code(domain)::UTINYINT AS domain, stack_id, 0::UTINYINT AS cause
@@ -32,22 +34,35 @@ ORDER BY seq
 """
 
 
+_NAMES = """
+SELECT table_name, 'table' FROM duckdb_tables() WHERE NOT internal
+UNION ALL SELECT view_name, 'table' FROM duckdb_views() WHERE NOT internal
+UNION ALL SELECT function_name, function_type FROM duckdb_functions() WHERE NOT internal
+"""
+
+Explain = Callable[[duckdb.Error], TracekitError]
+
+
 class Result:
     """The answer to a query: ``columns`` are the names, ``types`` DuckDB's names of their types."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, explain: Explain) -> None:
         self._cursor = cursor
+        self._explain = explain
         description = cursor.description or []
         self.columns: list[str] = [str(column[0]) for column in description]
         self.types: list[str] = [str(column[1]) for column in description]
 
     def rows(self) -> Iterator[tuple[object, ...]]:
-        """The rows, once, fetched in chunks. Raises SqlError when the query fails on the way."""
+        """The rows, once, fetched in chunks while the query runs: they are never all in memory.
+
+        Raises SqlError or MemoryLimitError when the query fails on the way.
+        """
         try:
-            while chunk := self._cursor.fetchmany(_FETCH_ROWS):
+            while chunk := interruptible(self._cursor, lambda: self._cursor.fetchmany(_FETCH_ROWS)):
                 yield from chunk
         except duckdb.Error as error:
-            raise SqlError(str(error)) from None
+            raise self._explain(error) from None
         finally:
             self._cursor.close()
 
@@ -62,12 +77,18 @@ class Store:
     """
 
     def __init__(
-        self, paths: Sequence[Path], headers: Sequence[Header], database: Database, notes: list[str]
+        self,
+        paths: Sequence[Path],
+        headers: Sequence[Header],
+        database: Database,
+        notes: list[str],
+        access: Access = RECORDING_ONLY,
     ) -> None:
         self.path, self.header = paths[0], headers[0]
         self.paths = list(paths)
         self.trace_id = 1
         self._database = database
+        self._access = access
         self.totals: Totals = read_totals(database.connection, self.trace_id)
         rows = database.connection.execute(
             "SELECT complete, exit_status, closed, torn_bytes FROM traces ORDER BY trace_id"
@@ -81,35 +102,85 @@ class Store:
             "SELECT code, seq, time_ns, text FROM notices ORDER BY trace_id, seq, time_ns"
         ).fetchall()
         self.notices: list[Notice] = [Notice(*notice) for notice in found]
-        database.seal()
+        access.apply(database.connection)
 
     def query(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Result:
         """Run SQL that reads. Of several statements the last one's rows are the answer.
 
-        Raises SqlError with DuckDB's own message, which points at the place, and for SQL that would write.
+        Raises SqlError, which says what is wrong and points at the place, also for SQL that would write;
+        and MemoryLimitError.
         """
+        with self._asking(sql) as cursor:
+            if not self._checked(cursor, sql):
+                raise SqlError("there is no SQL statement to run")
+            given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+            interruptible(cursor, lambda: cursor.execute(sql, given))
+            return Result(cursor, lambda error: complaint(error, sql, self._names))
+
+    def write_parquet(self, sql: str, path: Path) -> None:
+        """Write the rows of one query to a Parquet file, which the store's access must allow.
+
+        The rows go from DuckDB into the file and are never all in memory. Raises what :meth:`query` does, and
+        OSError when the file cannot be written.
+        """
+        with self._asking(sql) as cursor:
+            if self._checked(cursor, sql) != 1:
+                raise SqlError("a Parquet file takes the rows of one query", hint="give one statement")
+            statements, rest = split_statements(sql)
+            try:
+                rows = cursor.sql(statements[0] if statements else rest)
+            except duckdb.Error:
+                cursor.execute(sql)  # which says the same and the place besides
+                raise
+
+            def write() -> None:
+                rows.write_parquet(str(path), compression="zstd", overwrite=True, use_tmp_file=False)
+
+            try:
+                interruptible(cursor, write)
+            except duckdb.Error as error:
+                raise write_failure(error) or error from None
+            cursor.close()
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of DuckDB in a transaction that cannot write to the store, closed at the end."""
+        cursor = self._database.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    @contextmanager
+    def _asking(self, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that is closed after an error, which is raised in tracekit's words."""
         try:
             cursor = self._database.cursor()
         except duckdb.Error as error:
             raise SqlError(str(error)) from None
         try:
-            statements = cursor.extract_statements(sql)
-            for statement in statements:
-                if statement.type.name not in _READING:
-                    raise SqlError(
-                        f"a {statement.type.name} statement is not possible: queries can only read",
-                        hint="SELECT, EXPLAIN, DESCRIBE, SHOW and SUMMARIZE are",
-                    )
-            if not statements:
-                raise SqlError("there is no SQL statement to run")
-            cursor.execute(sql, dict(parameters) if isinstance(parameters, Mapping) else list(parameters))
-            return Result(cursor)
+            yield cursor
         except duckdb.Error as error:
             cursor.close()
-            raise SqlError(str(error)) from None
+            raise complaint(error, sql, self._names) from None
         except BaseException:
             cursor.close()
             raise
+
+    def _checked(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> int:
+        """The number of statements, all of which may run. Raises SqlError."""
+        statements = cursor.extract_statements(sql)
+        for statement in statements:
+            if statement.type.name not in self._access.statements:
+                raise refusal(statement.type.name)
+        return len(statements)
+
+    def _names(self) -> Names:
+        with self.cursor() as cursor:
+            found = cursor.execute(_NAMES).fetchall()
+        return Names(
+            *([name for name, of in found if of == kind] for kind in ("table", "macro", "table_macro"))
+        )
 
     def steps(self, batch: int = 65536) -> Iterator[Steps]:
         """Allocations and frees in the order of ``seq``, at most ``batch`` at a time."""

@@ -13,6 +13,7 @@ import msgspec
 from tracekit.errors import StoreError
 from tracekit.events import Header
 from tracekit.log.reader import LogReader
+from tracekit.store.access import RECORDING_ONLY, Access
 from tracekit.store.cache import (
     Database,
     Fill,
@@ -32,14 +33,15 @@ def open_store(
     *more: str | os.PathLike[str],
     cache: bool = True,
     progress: Progress | None = None,
+    access: Access = RECORDING_ONLY,
 ) -> Store:
     """Open the store of a log, building it when there is none, or adding what is new in a log that has grown.
 
     With ``cache`` it is kept in ``<log>.duckdb`` beside the log; without, or when that file cannot be
     written, in memory (which ``Store.notes`` says). Of several logs each has its own store, and what is
     opened is all of them as one, told apart by ``trace_id``: 1, 2 and so on in the order of the logs.
-    ``progress(bytes_done, bytes_total)`` is called while building. Raises what :class:`LogReader` raises,
-    and StoreError when DuckDB cannot build it anywhere.
+    ``progress(bytes_done, bytes_total)`` is called while building; ``access`` is what queries may reach.
+    Raises what :class:`LogReader` raises, and StoreError when DuckDB cannot build it anywhere.
     """
     paths = [Path(log), *(Path(path) for path in more)]
     opener = _Opener(cache, progress)
@@ -52,7 +54,7 @@ def open_store(
             for name, path in zip(names, paths, strict=True):
                 opener.add(path, database, name)
             database.unite(names)
-        return Store(paths, opener.headers, database, opener.notes)
+        return Store(paths, opener.headers, database, opener.notes, access)
     except BaseException:
         if database is not None:
             database.close()

@@ -31,3 +31,21 @@ def split_statements(text: str) -> tuple[list[str], str]:
 def is_blank(text: str) -> bool:
     """Whether there is nothing in it but space and comments."""
     return not _COMMENT.sub("", text).strip()
+
+
+def unfinished(text: str) -> bool:
+    """Whether it ends within quotes or a comment."""
+    last = None
+    for match in _TOKEN.finditer(text):
+        last = match
+    if last is None or last["end"] or last.end() < len(text):
+        return False
+    token = last[0]
+    if token.startswith("--"):
+        return True
+    if token.startswith("/*"):
+        return not (token.endswith("*/") and len(token) >= 4)
+    if token.startswith("$"):
+        tag = f"${last['tag']}$"
+        return not (token.endswith(tag) and len(token) >= 2 * len(tag))
+    return token.count(token[0]) % 2 == 1
