@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tracekit.cli.folders import new_folder
-from tracekit.cli.options import Log, MemoryLimit, NoCache, choice, memory_limit
+from tracekit.cli.options import Followed, Logs, MemoryLimit, NoCache, choice, memory_limit, with_followed
 from tracekit.cli.output import Progress, opened, say
 from tracekit.report.units import human_bytes, plural
 
@@ -23,7 +23,7 @@ FORMATS = ("parquet",)
 class ExportOptions:
     """What `export` was asked."""
 
-    log: Log
+    logs: Logs
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write: a new or an empty one.")]
     format: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="parquet, the only one so far.")
@@ -32,6 +32,7 @@ class ExportOptions:
     force: Annotated[
         bool, typer.Option("--force", help="Replace the tables of an earlier export in DIR.")
     ] = False
+    followed: Followed = False
     memory_limit: MemoryLimit = None
     no_cache: NoCache = False
 
@@ -50,6 +51,7 @@ def run(options: ExportOptions) -> int:
     Examples:
         tracekit export app.tkt app-tables
         tracekit export app.tkt app-tables --views --force
+        tracekit export before.tkt after.tkt both
 
     """
     from tracekit.store.access import Access
@@ -58,7 +60,8 @@ def run(options: ExportOptions) -> int:
     progress = Progress(f"tracekit: writing {options.folder}")
     with new_folder(options.folder, force=options.force) as temporary:
         access = Access(memory_limit=memory_limit(options.memory_limit), folder=temporary)
-        with opened(options.log, cache=not options.no_cache, access=access) as store:
+        logs = with_followed(options.logs) if options.followed else options.logs
+        with opened(*logs, cache=not options.no_cache, access=access) as store:
             try:
                 done = export_tables(store, temporary, views=options.views, progress=progress)
             finally:

@@ -13,6 +13,15 @@ from tracekit.errors import UsageError
 
 Log = Annotated[Path, typer.Argument(metavar="LOG", help="The log of a recording (*.tkt).")]
 
+Logs = Annotated[
+    list[Path], typer.Argument(metavar="LOG...", help="Logs of recordings (*.tkt); trace_id 1 is the first.")
+]
+
+Followed = Annotated[
+    bool,
+    typer.Option("--followed", help="Also the logs of followed processes: app.PID.tkt beside app.tkt."),
+]
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 NoCache = Annotated[
@@ -51,6 +60,18 @@ MemoryLimit = Annotated[
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)", re.IGNORECASE | re.ASCII)
 _FACTORS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def with_followed(logs: list[Path]) -> list[Path]:
+    """The logs, each with those of the processes that were followed from it, by process number."""
+    found: list[Path] = []
+    for log in logs:
+        name = re.compile(rf"{re.escape(log.stem)}\.(\d+)(?:\.(\d+))?{re.escape(log.suffix)}")
+        beside = log.parent.iterdir() if log.parent.is_dir() else ()
+        followed = [(match, path) for path in beside if (match := name.fullmatch(path.name))]
+        followed.sort(key=lambda entry: (int(entry[0][1]), int(entry[0][2] or 1)))
+        found += [log, *(path for _, path in followed)]
+    return list(dict.fromkeys(found))
 
 
 def choice(option: str, value: str, names: Collection[str]) -> str:

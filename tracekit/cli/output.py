@@ -142,18 +142,19 @@ class Progress:
 
 @contextmanager
 def opened(
-    log: Path, *, cache: bool = True, notes_first: bool = False, access: Access | None = None
+    *logs: Path, cache: bool = True, notes_first: bool = False, access: Access | None = None
 ) -> Iterator[Store]:
-    """The store of a log; ``access`` is what its queries may reach.
+    """The store of a log, or of several together; ``access`` is what its queries may reach.
 
     Its notes go to stderr, at the end unless told otherwise; an error stands alone.
     """
     from tracekit.store.access import RECORDING_ONLY  # noqa: PLC0415 - keeps `tracekit --help` quick
     from tracekit.store.opening import open_store  # noqa: PLC0415
 
-    progress = Progress(f"tracekit: building the tables of {log}")
+    what = str(logs[0]) if len(logs) == 1 else f"{len(logs)} logs"
+    progress = Progress(f"tracekit: building the tables of {what}")
     try:
-        store = open_store(log, cache=cache, progress=progress, access=access or RECORDING_ONLY)
+        store = open_store(*logs, cache=cache, progress=progress, access=access or RECORDING_ONLY)
     finally:
         progress.clear()
     with store:

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracekit.cli.options import AllowExternal, Force, Human, Log, MemoryLimit, NoCache, choice, memory_limit
+from tracekit.cli.options import (
+    AllowExternal,
+    Followed,
+    Force,
+    Human,
+    Logs,
+    MemoryLimit,
+    NoCache,
+    choice,
+    memory_limit,
+    with_followed,
+)
 from tracekit.cli.output import new_file, new_path, opened, put, terminal_width
 from tracekit.errors import UsageError
 from tracekit.report.formats import FORMATS, PARQUET, format_of, rendered
@@ -26,7 +37,7 @@ _NAMES = (*FORMATS, PARQUET)
 class QueryOptions:
     """What `query` was asked."""
 
-    log: Log
+    logs: Logs
     sql: Annotated[str, typer.Argument(metavar="SQL", help="The query, or - to read it from stdin.")]
     format: Annotated[
         str | None,
@@ -34,6 +45,7 @@ class QueryOptions:
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False
     human: Human = False
+    followed: Followed = False
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file instead of stdout.")
     ] = None
@@ -50,6 +62,11 @@ class QueryOptions:
         if self.format_name == PARQUET and self.output is None:
             raise UsageError("--format parquet needs a file to write", hint="give one with -o FILE.parquet")
         memory_limit(self.memory_limit)
+
+    @property
+    def all_logs(self) -> list[Path]:
+        """The logs that were named, and the followed ones if wanted."""
+        return with_followed(self.logs) if self.followed else self.logs
 
     @property
     def format_name(self) -> str:
@@ -73,13 +90,17 @@ def run(options: QueryOptions) -> int:
     The tables are allocations, stacks, codes, types, threads, gc_collections, arenas, marks, timeline and
     traces; the views events, sites and leaks; the macros heap_at(seq), moment('peak'), frames(stack_id) and
     heap_between(a, b). 'tracekit schema store' explains every column. The first query builds the tables in
-    LOG.duckdb beside the log, the next ones find them there. Rows are printed as they come.
+    LOG.duckdb beside the log, the next ones find them there. Rows are printed as they come. A log that is
+    still being recorded is answered for as far as it is complete. The rows of several logs are told apart by
+    trace_id: 1 for the first, 2 for the second.
 
     Examples:
         tracekit query app.tkt "FROM sites ORDER BY live_bytes DESC LIMIT 10" --human
         tracekit query app.tkt "SELECT count(*) FROM leaks" --json
         tracekit query app.tkt "FROM timeline" -o timeline.csv
         tracekit query app.tkt "FROM allocations" -o allocations.parquet
+        tracekit query before.tkt after.tkt "SELECT trace_id, peak_bytes FROM traces"
+        tracekit query app.tkt --followed "SELECT pid, argv, peak_bytes FROM traces"
         tracekit query app.tkt - --format markdown < question.sql
 
     """
@@ -89,7 +110,7 @@ def run(options: QueryOptions) -> int:
     if options.format_name == PARQUET and options.output is not None:
         return _write_parquet(options, sql, options.output)
     name, human = options.format_name, options.human
-    with opened(options.log, cache=not options.no_cache, access=options.access()) as store:
+    with opened(*options.all_logs, cache=not options.no_cache, access=options.access()) as store:
         result = store.query(sql)
         if options.output is None:
             width = terminal_width(sys.stdout)
@@ -104,7 +125,7 @@ def run(options: QueryOptions) -> int:
 def _write_parquet(options: QueryOptions, sql: str, output: Path) -> int:
     with (
         new_path(output, force=options.force) as temporary,
-        opened(options.log, cache=not options.no_cache, access=options.access(temporary)) as store,
+        opened(*options.all_logs, cache=not options.no_cache, access=options.access(temporary)) as store,
     ):
         store.write_parquet(sql, temporary)
     return 0

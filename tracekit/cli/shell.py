@@ -13,7 +13,17 @@ import typer
 
 from tracekit.cli.completion import Catalogue
 from tracekit.cli.endings import error_lines, is_interrupt
-from tracekit.cli.options import AllowExternal, Human, Log, MemoryLimit, NoCache, choice, memory_limit
+from tracekit.cli.options import (
+    AllowExternal,
+    Followed,
+    Human,
+    Logs,
+    MemoryLimit,
+    NoCache,
+    choice,
+    memory_limit,
+    with_followed,
+)
 from tracekit.cli.output import new_file, opened, put, say, terminal_width
 from tracekit.cli.pager import page, pager_command
 from tracekit.cli.prompt import reader, statements
@@ -53,33 +63,38 @@ COMMANDS = {
 # Only what the store itself brought: nothing of DuckDB's own catalogue.
 MACROS_SQL = """\
 SELECT function_name || '(' || array_to_string(parameters, ', ') || ')' AS name, 'macro' AS kind, comment
-FROM duckdb_functions() WHERE NOT internal"""
+FROM duckdb_functions() WHERE NOT internal AND database_name = current_catalog()"""
 TABLES_SQL = f"""\
 SELECT name, kind, comment FROM (
-    SELECT table_name AS name, 'table' AS kind, comment FROM duckdb_tables() WHERE NOT internal
-    UNION ALL SELECT view_name, 'view', comment FROM duckdb_views() WHERE NOT internal
+    SELECT table_name AS name, 'table' AS kind, comment FROM duckdb_tables()
+    WHERE NOT internal AND database_name = current_catalog()
+    UNION ALL SELECT view_name, 'view', comment FROM duckdb_views()
+    WHERE NOT internal AND database_name = current_catalog()
     UNION ALL {MACROS_SQL}
 ) ORDER BY kind = 'macro', kind = 'view', name"""  # noqa: S608 - a constant
 SCHEMA_SQL = """\
 SELECT table_name, column_name, data_type, comment FROM duckdb_columns()
-WHERE NOT internal AND (table_name = $1 OR $1 = '') ORDER BY table_name, column_index"""
+WHERE NOT internal AND database_name = current_catalog() AND (table_name = $1 OR $1 = '')
+ORDER BY table_name, column_index"""
 KINDS_SQL = """\
-SELECT table_name, 'table' FROM duckdb_tables() WHERE NOT internal
-UNION ALL SELECT view_name, 'view' FROM duckdb_views() WHERE NOT internal ORDER BY 1"""
+SELECT table_name, 'table' FROM duckdb_tables() WHERE NOT internal AND database_name = current_catalog()
+UNION ALL SELECT view_name, 'view' FROM duckdb_views()
+WHERE NOT internal AND database_name = current_catalog() ORDER BY 1"""
 PARAMETERS_SQL = """\
 SELECT function_name, array_to_string(parameters, ', '), function_type = 'table_macro'
-FROM duckdb_functions() WHERE NOT internal ORDER BY 1"""
+FROM duckdb_functions() WHERE NOT internal AND database_name = current_catalog() ORDER BY 1"""
 
 
 @dataclass(frozen=True, slots=True)
 class ShellOptions:
     """What `shell` was asked."""
 
-    log: Log
+    logs: Logs
     mode: Annotated[str, typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")] = (
         "table"
     )
     human: Human = False
+    followed: Followed = False
     no_pager: Annotated[
         bool, typer.Option("--no-pager", help="Print long results without a pager, as .pager off does.")
     ] = False
@@ -109,14 +124,18 @@ def run(options: ShellOptions) -> int:
     Examples:
         tracekit shell app.tkt
         tracekit shell app.tkt --human
+        tracekit shell before.tkt after.tkt
         echo "SELECT count(*) FROM leaks;" | tracekit shell app.tkt --format csv
 
     """
     interactive = sys.stdin.isatty()
-    with opened(options.log, cache=not options.no_cache, notes_first=True, access=options.access()) as store:
+    logs = with_followed(options.logs) if options.followed else options.logs
+    with opened(*logs, cache=not options.no_cache, notes_first=True, access=options.access()) as store:
         shell = Shell(store, options.mode, human=options.human, pager=interactive and not options.no_pager)
         if interactive:
-            say(f"{options.log}: SQL ends with a semicolon, .help helps, Ctrl-D leaves")
+            say(
+                f"{logs[0]}{' and more' * (len(logs) > 1)}: SQL ends with a semicolon, .help helps, Ctrl-D leaves"
+            )
         read = reader(shell.catalogue, COMMANDS)
         for statement in statements(read, interactive=interactive):
             if not shell.run(statement):

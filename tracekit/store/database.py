@@ -35,9 +35,11 @@ ORDER BY seq
 
 
 _NAMES = """
-SELECT table_name, 'table' FROM duckdb_tables() WHERE NOT internal
-UNION ALL SELECT view_name, 'table' FROM duckdb_views() WHERE NOT internal
-UNION ALL SELECT function_name, function_type FROM duckdb_functions() WHERE NOT internal
+SELECT table_name, 'table' FROM duckdb_tables() WHERE NOT internal AND database_name = current_catalog()
+UNION ALL SELECT view_name, 'table' FROM duckdb_views()
+WHERE NOT internal AND database_name = current_catalog()
+UNION ALL SELECT function_name, function_type FROM duckdb_functions()
+WHERE NOT internal AND database_name = current_catalog()
 """
 
 Explain = Callable[[duckdb.Error], TracekitError]

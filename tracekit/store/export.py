@@ -15,18 +15,15 @@ from tracekit.store.access import identifier, quoted
 from tracekit.store.complaints import Names, complaint, write_failure
 from tracekit.store.database import Store
 from tracekit.store.running import interruptible
+from tracekit.store.schema import table_names, view_names
 
 ROW_GROUP_ROWS = 122_880
 ROW_GROUPS_PER_FILE = 16
 """So many row groups make a file of two million rows; a table of more has several files."""
 
-_BOOKKEEPING = "store_identity"
-"""What belongs to the cache and says nothing about a recording."""
-_TABLES = "SELECT table_name FROM duckdb_tables() WHERE NOT internal ORDER BY table_name"
-_VIEWS = "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
 _COLUMNS = """
 SELECT column_name, data_type FROM duckdb_columns()
-WHERE NOT internal AND table_name = ? ORDER BY column_index
+WHERE database_name = current_catalog() AND table_name = ? ORDER BY column_index
 """
 
 Progress = Callable[[int, int], None]
@@ -51,9 +48,7 @@ def export_tables(
     when a file cannot be written; what was written until then stays.
     """
     with store.cursor() as cursor:
-        found = [name for (name,) in cursor.execute(_TABLES).fetchall() if name != _BOOKKEEPING]
-        if views:
-            found += [name for (name,) in cursor.execute(_VIEWS).fetchall()]
+        found = sorted(table_names()) + (sorted(view_names()) if views else [])
         traces = [trace for (trace,) in cursor.execute("SELECT trace_id FROM traces ORDER BY 1").fetchall()]
         done = []
         for number, name in enumerate(found):

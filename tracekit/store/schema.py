@@ -27,6 +27,17 @@ def store_schema() -> str:
     return "\n".join([head, *(_read(name) for name in _PUBLISHED)])
 
 
+def table_names() -> list[str]:
+    """The tables of a store, without the bookkeeping of the cache; views in a store of several logs."""
+    names = re.findall(r"^CREATE TABLE (\w+)", _read("schema.sql"), re.MULTILINE)
+    return [name for name in names if name != "store_identity"]
+
+
+def view_names() -> list[str]:
+    """The views over the tables."""
+    return re.findall(r"^CREATE VIEW (\w+)", _read("views.sql"), re.MULTILINE)
+
+
 def union_schema(catalogs: Sequence[str]) -> str:
     """All SQL that makes one store of several, which are attached under these names.
 
@@ -34,13 +45,12 @@ def union_schema(catalogs: Sequence[str]) -> str:
     """
     tables = _read("schema.sql")
     made = re.findall(r"^CREATE TYPE .*?;$", tables, re.MULTILINE | re.DOTALL)
-    for table in re.findall(r"^CREATE TABLE (\w+)", tables, re.MULTILINE):
-        if table != "store_identity":
-            parts = (
-                f"SELECT {number}::INTEGER AS trace_id, * EXCLUDE (trace_id) FROM {catalog}.main.{table}"  # noqa: S608 - names of ours
-                for number, catalog in enumerate(catalogs, 1)
-            )
-            made.append(f"CREATE VIEW {table} AS {' UNION ALL '.join(parts)};")
+    for table in table_names():
+        parts = (
+            f"SELECT {number}::INTEGER AS trace_id, * EXCLUDE (trace_id) FROM {catalog}.main.{table}"  # noqa: S608 - names of ours
+            for number, catalog in enumerate(catalogs, 1)
+        )
+        made.append(f"CREATE VIEW {table} AS {' UNION ALL '.join(parts)};")
     for kind, name, comment in re.findall(r"^COMMENT ON (\w+) (\S+) (IS .*;)$", tables, re.MULTILINE):
         if not name.startswith("store_identity"):
             made.append(f"COMMENT ON {'VIEW' if kind == 'TABLE' else kind} {name} {comment}")
