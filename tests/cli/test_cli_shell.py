@@ -108,9 +108,10 @@ def interrupt(shell: subprocess.Popen[bytes], terminal: int) -> None:
     raise AssertionError("Ctrl-C does not end the input of a query")
 
 
-def test_on_a_terminal(log: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_on_a_terminal(log: Path, tmp_path: Path, kind: str) -> None:
     ours, theirs = pty.openpty()
-    env = environment(XDG_STATE_HOME=str(tmp_path / "state"), TERM="dumb")
+    env = environment(XDG_STATE_HOME=str(tmp_path / "state"), TERM=kind, PROMPT_TOOLKIT_NO_CPR="1")
     shell = subprocess.Popen(
         [*PROGRAM, "shell", str(log)], stdin=theirs, stdout=theirs, stderr=theirs, env=env
     )
@@ -130,7 +131,9 @@ def test_on_a_terminal(log: Path, tmp_path: Path) -> None:
         shell.kill()
         shell.wait()
         os.close(ours)
-    assert "SELECT 40 +" in (tmp_path / "state" / "tracekit" / "shell_history").read_text()
+    history = tmp_path / "state" / "tracekit" / "shell_history"
+    assert history.exists() == (kind == "xterm")
+    assert kind == "dumb" or "+SELECT 40 +\n+2;" in history.read_text()
 
 
 def test_no_history_without_a_terminal(
