@@ -14,11 +14,16 @@ import duckdb
 import pytest
 from cli_support import PROGRAM, Cli, environment, make_log
 
+from tracekit.store.access import Access
 from tracekit.store.database import Store
+from tracekit.store.export import export_tables
+from tracekit.store.opening import open_store
 
 
 def read(pattern: Path, what: str = "count(*)") -> list[tuple[Any, ...]]:
-    return duckdb.sql(f"SELECT {what} FROM read_parquet('{pattern}', hive_partitioning = true)").fetchall()
+    with duckdb.connect() as connection:
+        sql = f"SELECT {what} FROM read_parquet('{pattern}', hive_partitioning = true)"
+        return connection.execute(sql).fetchall()
 
 
 def test_query_to_parquet(cli: Cli, log: Path, tmp_path: Path) -> None:
@@ -109,10 +114,6 @@ def test_every_table_and_view_is_exported(cli: Cli, log: Path, tmp_path: Path) -
 
 
 def test_several_recordings_are_partitions(log: Path, tmp_path: Path) -> None:
-    from tracekit.store.access import Access
-    from tracekit.store.export import export_tables
-    from tracekit.store.opening import open_store
-
     folder = tmp_path / "tables"
     folder.mkdir()
     with open_store(log, cache=False, access=Access(folder=folder, allow_external=True)) as store:

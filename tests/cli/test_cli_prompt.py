@@ -13,7 +13,7 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from tracekit.cli import pager, prompt
+from tracekit.cli import prompt
 from tracekit.cli.completion import Catalogue
 from tracekit.cli.pager import page, pager_command
 from tracekit.cli.prompt import HISTORY_BYTES, editing, is_complete, statements
@@ -122,7 +122,7 @@ def test_a_pipe_needs_no_prompt_toolkit(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def paged(tmp_path: Path) -> Callable[..., str | None]:
-    """Pages pieces on a screen of 5 lines of 10 columns: what the pager was given, None when it was not used."""
+    """Pages pieces on 5 lines of 10 columns: what the pager was given, None when it was not used."""
 
     def run(pieces: Iterator[str], script: str = "cat > {seen}") -> str | None:
         seen = tmp_path / "seen"
@@ -175,7 +175,7 @@ def test_a_pager_that_does_not_start(
 
 
 def test_pager_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pager.shutil, "which", lambda name: None if name == "missing" else name)
+    monkeypatch.setattr("tracekit.cli.pager.shutil.which", lambda name: None if name == "missing" else name)
     assert pager_command({}) == ["less"]
     assert pager_command({"PAGER": "more -s"}) == ["more", "-s"]
     for none in ("", "cat", "missing", "'open"):

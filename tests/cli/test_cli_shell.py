@@ -7,8 +7,11 @@ import os
 import pty
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
+from fcntl import ioctl
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,25 +107,27 @@ def interrupt(shell: subprocess.Popen[bytes], terminal: int) -> None:
     for _ in range(20):
         shell.send_signal(signal.SIGINT)
         with contextlib.suppress(AssertionError):
-            return read_until(terminal, b"tracekit> ", seconds=1.5)
+            return read_until(terminal, b"tracekit>", seconds=1.5)
     raise AssertionError("Ctrl-C does not end the input of a query")
 
 
-def test_on_a_terminal(log: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_on_a_terminal(log: Path, tmp_path: Path, kind: str) -> None:
     ours, theirs = pty.openpty()
-    env = environment(XDG_STATE_HOME=str(tmp_path / "state"), TERM="dumb")
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    env = environment(XDG_STATE_HOME=str(tmp_path / "state"), TERM=kind, PROMPT_TOOLKIT_NO_CPR="1")
     shell = subprocess.Popen(
         [*PROGRAM, "shell", str(log)], stdin=theirs, stdout=theirs, stderr=theirs, env=env
     )
     os.close(theirs)
     try:
-        read_until(ours, b"tracekit> ")
+        read_until(ours, b"tracekit>")
         os.write(ours, b"SELECT 40 +\n")
-        read_until(ours, b"...> ")
+        read_until(ours, b"...>")
         os.write(ours, b"2;\n")
-        read_until(ours, b"tracekit> ", after=b"42")
+        read_until(ours, b"tracekit>", after=b"42")
         os.write(ours, b"SELECT 1 +\n")
-        read_until(ours, b"...> ")
+        read_until(ours, b"...>")
         interrupt(shell, ours)
         os.write(ours, b"\x04")
         assert shell.wait(240) == 0
@@ -130,7 +135,9 @@ def test_on_a_terminal(log: Path, tmp_path: Path) -> None:
         shell.kill()
         shell.wait()
         os.close(ours)
-    assert "SELECT 40 +" in (tmp_path / "state" / "tracekit" / "shell_history").read_text()
+    history = tmp_path / "state" / "tracekit" / "shell_history"
+    assert history.exists() == (kind == "xterm")
+    assert kind == "dumb" or "+SELECT 40 +\n+2;" in history.read_text()
 
 
 def test_no_history_without_a_terminal(

@@ -42,9 +42,10 @@ def complaint(error: duckdb.Error, sql: str, names: Callable[[], Names]) -> Trac
     if isinstance(error, duckdb.OutOfMemoryException):
         return _memory(text)
     if _SPILLED in text:
-        reason = _REFUSED.search(text)
+        refused = _REFUSED.search(text)
+        why = refused[1] if refused else text
         return MemoryLimitError(
-            f"the query does not fit into memory, nor into the temporary folder: {reason[1] if reason else text}",
+            f"the query does not fit into memory, nor into the temporary folder: {why}",
             hint="make room there, or let TMPDIR name another folder",
         )
     if "file system operations are disabled" in text:
