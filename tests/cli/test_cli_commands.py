@@ -171,7 +171,7 @@ def test_query_that_fails_leaves_the_file_as_it_was(cli: Cli, log: Path, tmp_pat
 
 def test_format_follows_the_suffix() -> None:
     options = {
-        suffix: QueryOptions(Path("a.tkt"), "SELECT 1", output=Path(f"x{suffix}"))
+        suffix: QueryOptions(logs=[Path("a.tkt")], sql="SELECT 1", output=Path(f"x{suffix}"))
         for suffix in (".csv", ".md", ".odd")
     }
     assert {suffix: value.format_name for suffix, value in options.items()} == {
@@ -351,3 +351,19 @@ def test_markup_in_a_name_is_printed_as_it_is(cli: Cli, tmp_path: Path) -> None:
     out = cli("replay", log, "--at", "end", "--by", "function").out
     assert "[bold]x[/bold] ([bold]x[/bold].py)" in out
     assert ":smile: (:smile:.py)" in out
+
+
+def test_several_logs_and_followed_ones(cli: Cli, tmp_path: Path) -> None:
+    """The children of a followed run, in the order of their numbers, and not what only looks like one."""
+    for name in ("app", "app.12", "app.9", "app.12.2", "app.x", "application.9"):
+        make_log(tmp_path / f"{name}.tkt")
+    log = tmp_path / "app.tkt"
+    sql = "SELECT trace_id, parse_filename(path) AS name FROM traces ORDER BY trace_id"
+    assert cli("query", log, sql, "--format", "csv").out.splitlines()[1:] == ["1,app.tkt"]
+    both = cli("query", log, tmp_path / "app.x.tkt", sql, "--format", "csv")
+    assert both.out.splitlines()[1:] == ["1,app.tkt", "2,app.x.tkt"]
+    followed = cli("query", log, sql, "--followed", "--format", "csv")
+    assert followed.out.splitlines()[1:] == ["1,app.tkt", "2,app.9.tkt", "3,app.12.tkt", "4,app.12.2.tkt"]
+    folder = tmp_path / "tables"
+    assert cli("export", log, folder, "--followed").status == 0
+    assert len(list(folder.glob("allocations/trace_id=*/*.parquet"))) == 4

@@ -12,18 +12,27 @@ from typing import Annotated
 import typer
 
 from tracekit.cli.folders import new_folder
-from tracekit.cli.options import Followed, Logs, MemoryLimit, NoCache, choice, memory_limit, with_followed
+from tracekit.cli.options import (
+    Followed,
+    Logs,
+    MemoryLimit,
+    NoCache,
+    choice,
+    memory_limit,
+    named_logs,
+    with_followed,
+)
 from tracekit.cli.output import Progress, opened, say
 from tracekit.report.units import human_bytes, plural
 
 FORMATS = ("parquet",)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
     """What `export` was asked."""
 
-    logs: Logs
+    logs: Logs = None
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write: a new or an empty one.")]
     format: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="parquet, the only one so far.")
@@ -37,6 +46,7 @@ class ExportOptions:
     no_cache: NoCache = False
 
     def __post_init__(self) -> None:
+        named_logs(self.logs, "DIR", str(self.folder))
         choice("--format", self.format, FORMATS)
         memory_limit(self.memory_limit)
 
@@ -60,7 +70,7 @@ def run(options: ExportOptions) -> int:
     progress = Progress(f"tracekit: writing {options.folder}")
     with new_folder(options.folder, force=options.force) as temporary:
         access = Access(memory_limit=memory_limit(options.memory_limit), folder=temporary)
-        logs = with_followed(options.logs) if options.followed else options.logs
+        logs = with_followed(named_logs(options.logs, "DIR", ""), options.followed)
         with opened(*logs, cache=not options.no_cache, access=access) as store:
             try:
                 done = export_tables(store, temporary, views=options.views, progress=progress)

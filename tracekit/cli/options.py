@@ -14,7 +14,8 @@ from tracekit.errors import UsageError
 Log = Annotated[Path, typer.Argument(metavar="LOG", help="The log of a recording (*.tkt).")]
 
 Logs = Annotated[
-    list[Path], typer.Argument(metavar="LOG...", help="Logs of recordings (*.tkt); trace_id 1 is the first.")
+    list[Path] | None,
+    typer.Argument(metavar="LOG...", help="Logs of recordings (*.tkt); trace_id 1 is the first."),
 ]
 
 Followed = Annotated[
@@ -62,16 +63,25 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)", re.IGNORECASE | re.ASCI
 _FACTORS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def with_followed(logs: list[Path]) -> list[Path]:
+def named_logs(logs: list[Path] | None, last: str, given: str) -> list[Path]:
+    """The logs, if there is one at least; ``given`` was typed as what comes ``last``. Raises UsageError."""
+    if not logs:
+        raise UsageError(
+            f"there is only '{given}': a log and {last} are needed", hint="see --help for examples"
+        )
+    return logs
+
+
+def with_followed(logs: list[Path], wanted: bool = True) -> list[Path]:
     """The logs, each with those of the processes that were followed from it, by process number."""
     found: list[Path] = []
-    for log in logs:
+    for log in logs if wanted else ():
         name = re.compile(rf"{re.escape(log.stem)}\.(\d+)(?:\.(\d+))?{re.escape(log.suffix)}")
         beside = log.parent.iterdir() if log.parent.is_dir() else ()
         followed = [(match, path) for path in beside if (match := name.fullmatch(path.name))]
         followed.sort(key=lambda entry: (int(entry[0][1]), int(entry[0][2] or 1)))
         found += [log, *(path for _, path in followed)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)) if wanted else logs
 
 
 def choice(option: str, value: str, names: Collection[str]) -> str:

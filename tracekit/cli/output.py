@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -16,6 +17,8 @@ from tracekit.errors import OutputExistsError, OutputUnwritableError
 from tracekit.report.text import printable
 
 if TYPE_CHECKING:
+    import rich.progress
+
     from tracekit.store.access import Access
     from tracekit.store.database import Store
 
@@ -114,12 +117,17 @@ def _temporary_beside(path: Path) -> Path:
 
 
 class Progress:
-    """A line on stderr while something takes long; nothing at all where stderr is no terminal."""
+    """A bar on stderr while something takes long; nothing at all where stderr is no terminal.
 
-    def __init__(self, what: str) -> None:
+    With ``of_bytes`` what is counted are bytes, and their rate is shown.
+    """
+
+    def __init__(self, what: str, *, of_bytes: bool = False) -> None:
         self._what = what
-        self._next = time.monotonic() + 0.5
-        self._shown = False
+        self._of_bytes = of_bytes
+        self._began = time.monotonic()
+        self._next = self._began + 0.5
+        self._bar: rich.progress.Progress | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Say how far it is, ten times a second at most, after the first half second."""
@@ -127,17 +135,37 @@ class Progress:
         if now < self._next or not sys.stderr.isatty():
             return
         self._next = now + 0.1
-        self._shown = True
-        share = 100 * done // total if total else 100
-        sys.stderr.write(f"\r{printable(self._what)} {share:3d}%")
-        sys.stderr.flush()
+        if self._bar is None:
+            self._bar = self._begin()
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+        self._bar.refresh()
+
+    def _begin(self) -> rich.progress.Progress:
+        from rich import progress  # noqa: PLC0415 - most commands are done before it is needed
+        from rich.console import Console  # noqa: PLC0415
+
+        rate = [progress.TransferSpeedColumn()] if self._of_bytes else []
+        bar = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            *rate,
+            progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        bar.add_task(printable(self._what))
+        bar.start()
+        return bar
 
     def clear(self) -> None:
-        """Take the line away."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._shown = False
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
 @contextmanager
@@ -148,15 +176,19 @@ def opened(
 
     Its notes go to stderr, at the end unless told otherwise; an error stands alone.
     """
+    # Nothing here uses numpy's linear algebra, whose threads would keep the processors busy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.disable()  # imports and the building of tables make many objects, and no cycles worth the search
     from tracekit.store.access import RECORDING_ONLY  # noqa: PLC0415 - keeps `tracekit --help` quick
     from tracekit.store.opening import open_store  # noqa: PLC0415
 
     what = str(logs[0]) if len(logs) == 1 else f"{len(logs)} logs"
-    progress = Progress(f"tracekit: building the tables of {what}")
+    progress = Progress(f"tracekit: building the tables of {what}", of_bytes=True)
     try:
         store = open_store(*logs, cache=cache, progress=progress, access=access or RECORDING_ONLY)
     finally:
         progress.clear()
+        gc.enable()
     with store:
         if notes_first:
             _say_notes(store)

@@ -21,6 +21,7 @@ from tracekit.cli.options import (
     NoCache,
     choice,
     memory_limit,
+    named_logs,
     with_followed,
 )
 from tracekit.cli.output import new_file, new_path, opened, put, terminal_width
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 _NAMES = (*FORMATS, PARQUET)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueryOptions:
     """What `query` was asked."""
 
-    logs: Logs
+    logs: Logs = None
     sql: Annotated[str, typer.Argument(metavar="SQL", help="The query, or - to read it from stdin.")]
     format: Annotated[
         str | None,
@@ -55,6 +56,7 @@ class QueryOptions:
     no_cache: NoCache = False
 
     def __post_init__(self) -> None:
+        named_logs(self.logs, "the SQL", self.sql)
         if self.format is not None:
             choice("--format", self.format, _NAMES)
         if self.as_json and self.format not in (None, "json"):
@@ -66,7 +68,7 @@ class QueryOptions:
     @property
     def all_logs(self) -> list[Path]:
         """The logs that were named, and the followed ones if wanted."""
-        return with_followed(self.logs) if self.followed else self.logs
+        return with_followed(named_logs(self.logs, "the SQL", self.sql), self.followed)
 
     @property
     def format_name(self) -> str:

@@ -17,7 +17,6 @@ from tracekit.cli.options import (
     AllowExternal,
     Followed,
     Human,
-    Logs,
     MemoryLimit,
     NoCache,
     choice,
@@ -89,7 +88,10 @@ FROM duckdb_functions() WHERE NOT internal AND database_name = current_catalog()
 class ShellOptions:
     """What `shell` was asked."""
 
-    logs: Logs
+    logs: Annotated[
+        list[Path],
+        typer.Argument(metavar="LOG...", help="Logs of recordings (*.tkt); trace_id 1 is the first."),
+    ]
     mode: Annotated[str, typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")] = (
         "table"
     )
@@ -129,13 +131,12 @@ def run(options: ShellOptions) -> int:
 
     """
     interactive = sys.stdin.isatty()
-    logs = with_followed(options.logs) if options.followed else options.logs
+    logs = with_followed(options.logs, options.followed)
     with opened(*logs, cache=not options.no_cache, notes_first=True, access=options.access()) as store:
         shell = Shell(store, options.mode, human=options.human, pager=interactive and not options.no_pager)
         if interactive:
-            say(
-                f"{logs[0]}{' and more' * (len(logs) > 1)}: SQL ends with a semicolon, .help helps, Ctrl-D leaves"
-            )
+            what = str(logs[0]) if len(logs) == 1 else f"{len(logs)} logs"
+            say(f"{what}: SQL ends with a semicolon, .help helps, Ctrl-D leaves")
         read = reader(shell.catalogue, COMMANDS)
         for statement in statements(read, interactive=interactive):
             if not shell.run(statement):

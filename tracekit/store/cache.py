@@ -30,6 +30,9 @@ STORE_SUFFIX = ".duckdb"
 ABANDONED_AFTER_S = 60
 """Age at which a half-built store that nobody has locked is taken for what a killed process left behind."""
 
+BUILDING_BYTES = 384 << 20
+"""Memory that DuckDB may take while it writes a store to a file. It would keep all that it has written."""
+
 Fill = Callable[["Database", bytes | None], bytes | None]
 """Makes the tables and writes the rows of a log, or what is new since what it returned the last time.
 
@@ -112,9 +115,13 @@ class Database:
 
     def _fill(self, identity: Identity, fill: Fill, resume: bytes | None) -> None:
         # The threads that fill it keep the processors busy; those of DuckDB would only be in their way.
+        # What is in a file need not be kept in memory as well.
         self.connection.execute("SET threads = 1")
+        if self._catalog == "store":
+            self.connection.execute(f"SET memory_limit = '{BUILDING_BYTES}B'")
         resume = fill(self, resume)
         self.connection.execute("RESET threads")
+        self.connection.execute("RESET memory_limit")
         values = [*msgspec.structs.astuple(identity), resume]
         self.connection.execute("INSERT INTO store_identity VALUES (?, ?, ?, ?, ?, ?)", values)
 
