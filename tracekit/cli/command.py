@@ -32,6 +32,10 @@ class Command(TyperCommand):
     usage_arguments = ""
     """What stands behind [OPTIONS] in the usage line, when it is more than the arguments' names."""
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option --help; ctx is click's."""
+        return _plain_flag(super().get_help_option(ctx))
+
     def make_context(self, *arguments: Any, **extra: Any) -> Any:
         """Have strings and paths taken as they are, before the command line is parsed."""
         for param in self.params:
@@ -55,6 +59,13 @@ class Command(TyperCommand):
         if examples:
             with formatter.section("Examples"):
                 formatter.write("".join(f"  {line}\n" for line in examples))
+
+
+def _plain_flag(option: Any) -> Any:
+    """A flag with a default that is one: another would be converted, for which typer loads pydantic."""
+    if option is not None and option.default is None:
+        option.default = False
+    return option
 
 
 class _Plain:
@@ -87,11 +98,8 @@ class Group(TyperGroup):
         return list(self.commands)
 
     def get_help_option(self, ctx: Any) -> Any:
-        """The option --help. A default that is no flag would be converted, for which typer loads pydantic."""
-        option = super().get_help_option(ctx)
-        if option is not None and option.default is None:
-            option.default = False
-        return option
+        """The option --help; ctx is click's."""
+        return _plain_flag(super().get_help_option(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help; ctx and formatter are click's."""

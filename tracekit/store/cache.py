@@ -95,6 +95,11 @@ class Database:
         self.connection.execute(f"ATTACH '{quoted}' AS {name}{' (READ_ONLY)' if read_only else ''}")
         self._use(name)
 
+    def detach(self) -> None:
+        """Let go of the file that was attached, with all that was written in it."""
+        self._use("memory")
+        self.connection.execute("DETACH store")
+
     def _use(self, catalog: str) -> None:
         self.connection.execute(f"USE {catalog}")
         self._catalog = catalog
@@ -235,22 +240,17 @@ def build_file(path: Path, identity: Identity, fill: Fill, *, older: bool = Fals
                 _catch_up(database, identity, fill)
             else:
                 database.create(identity, fill)
-            database.connection.execute("USE memory")
-            database.connection.execute("DETACH store")
-        finally:
+            database.detach()
+            temporary.replace(path)
+            database.attach(path, read_only=True)
+        except BaseException:
             database.close()
-        temporary.replace(path)
+            raise
     finally:
         for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-    opened = Database()
-    try:
-        opened.attach(path, read_only=True)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
+    return database
 
 
 def _catch_up(database: Database, identity: Identity, fill: Fill) -> None:
