@@ -109,6 +109,8 @@ def test_sums_over_the_whole_recording(trace: traces.Trace) -> None:
         with open_store(path, cache=False) as store:
             check_functions(store, model)
             check_groups(store, model)
+            check_sites(store, model)
+            check_leaks(store, model)
             check_lifetimes(store, trace)
             check_collections(store, trace)
             check_temporary(store, trace)
@@ -123,6 +125,48 @@ def check_functions(store: Store, model: Model) -> None:
         for code in [model.codes[code_id]]
     )
     assert Counter(rows) == wanted
+
+
+def check_sites(store: Store, model: Model) -> None:
+    site: dict[int, object] = {}
+    for block in model.allocations:
+        path = model.trace.frames(block.stack_id)
+        site[block.seq] = (
+            (path[-1][0], path[-1][2], path[-1][1]) if path else ("<unknown>", None, "<unknown>")
+        )
+    wanted = {
+        place: (*sums, max(block.size for block in model.allocations if site[block.seq] == place))
+        for place, sums in model.grouped(site).items()
+    }
+    names = "allocations, allocated_bytes, live_blocks, live_bytes, largest_bytes"
+    rows = answer(store, f"SELECT (file, line, function), {names} FROM sites")
+    assert {cast("tuple[object, ...]", row[0]): row[1:] for row in rows} == wanted
+    ends = {stack_id: model.trace.frames(stack_id)[-1] for stack_id in model.stacks}
+    assert Counter(answer(store, "SELECT stack_id, file, line, function, site FROM stack_sites")) == Counter(
+        (stack_id, file, line, name, f"{file}:{line} ({name})")
+        for stack_id, (file, name, line) in ends.items()
+    )
+
+
+def check_leaks(store: Store, model: Model) -> None:
+    trace = model.trace
+    threads = {thread.thread_id: thread.name for thread in trace.threads}
+    types = {kind.type_id: kind.name for kind in trace.types}
+    wanted = []
+    for block in model.alive.values():
+        path = trace.frames(block.stack_id)
+        free = trace.free_of(block.seq)  # after the end
+        age = trace.events[-1].time_ns - block.time_ns
+        where = (path[-1][0], path[-1][2], path[-1][1]) if path else (None, None, None)
+        kind = types.get(free.type_id) if free else None
+        wanted.append(
+            (
+                *(block.seq, block.time_ns, age, block.address, block.size, block.domain),
+                *(threads.get(block.thread_id), kind, block.stack_id, *where),
+            )
+        )
+    rows = answer(store, "SELECT * EXCLUDE (trace_id) FROM leaks ORDER BY alloc_seq")
+    assert rows == sorted(wanted)
 
 
 def check_groups(store: Store, model: Model) -> None:
@@ -239,6 +283,7 @@ def test_heap_at_every_event(trace: traces.Trace) -> None:
                 assert answer(store, "SELECT call_path(?)", stack_id) == [(text,)]
             for seq in range(len(trace.events)):
                 check_tree(store, model, seq)
+                check_between(store, trace, seq)
                 check_arenas(store, trace, seq)
 
 
@@ -271,6 +316,15 @@ def check_tree(store: Store, model: Model, seq: int) -> None:
         for code, size in by_code.items()
         if any(model.stacks[node].code_id == code for node in blocks)
     )
+
+
+def check_between(store: Store, trace: traces.Trace, seq: int) -> None:
+    after = seq * 2 // 3
+    rows = answer(store, "SELECT alloc_seq, size FROM heap_between(?, ?) ORDER BY 1", after, seq)
+    live = trace.live_at(seq)
+    assert rows == [(born, live[born].size) for born in sorted(live) if born > after]
+    rows = answer(store, "SELECT alloc_seq, size FROM heap_at(?) ORDER BY 1", seq)
+    assert rows == [(born, live[born].size) for born in sorted(live)]
 
 
 def check_arenas(store: Store, trace: traces.Trace, seq: int) -> None:
