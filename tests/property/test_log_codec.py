@@ -16,6 +16,7 @@ from tracekit.events import Column, EventBatch, EventKind
 from tracekit.log import columns as columns_module
 from tracekit.log.columns import (
     COLUMN_TYPES,
+    BatchMemory,
     EventColumns,
     decode_batch,
     decode_runs,
@@ -94,6 +95,19 @@ def test_steps_come_back_equal(seed: int, count: int, first_seq: int) -> None:
     assert_equal(decode_batch(batch), rows)
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert_equal(decode_in_python(batch, monkeypatch), rows)
+
+
+@settings(max_examples=60)
+@given(
+    seeds=st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(1, 200)), max_size=4), plainly=st.booleans()
+)
+def test_memory_that_is_used_again(seeds: list[tuple[int, int]], plainly: bool) -> None:
+    """Nothing of a batch is seen in the next one."""
+    memory = BatchMemory()
+    for seed, count in seeds:
+        rows = like_pymalloc(seed, count, 5)
+        batch = encode_plainly(rows) if plainly else encode_batch(rows)
+        assert_equal(decode_batch(batch, memory), rows)
 
 
 @settings(max_examples=60)

@@ -202,6 +202,8 @@ static void decode_allocation(tk_model *model, int64_t row, int64_t alike, uint8
         *base = address;
     }
     model->address[row] = (int64_t)address;
+    model->cause[row] = 0;
+    model->type_id[row] = 0;
     tk_pools_take(&model->pools, bytes, model->domain[row], guess, address);
 }
 
@@ -227,9 +229,10 @@ static void decode_free(tk_model *model, int64_t row, int64_t alike, uint8_t ste
         ended = -1;
     }
     model->alloc_seq[row] = ended;
-    if (ended < 0) {
-        model->address[row] = next(&from[ADDRESSES], INT64_MAX, fine);
-    }
+    model->address[row] = ended < 0 ? next(&from[ADDRESSES], INT64_MAX, fine) : 0;
+    model->size[row] = 0;
+    model->domain[row] = 0;
+    model->stack_id[row] = 0;
     model->cause[row] = step & TK_STEP_CAUSE ? (uint8_t)next(&from[CAUSES], 255, fine)
                         : alike >= 0         ? model->cause[alike]
                                              : 0;
@@ -238,6 +241,17 @@ static void decode_free(tk_model *model, int64_t row, int64_t alike, uint8_t ste
                           : born >= 0         ? *tk_model_type(model, born)
                           : alike >= 0        ? model->type_id[alike]
                                               : 0;
+}
+
+static void decode_other(tk_model *model, int64_t row, uint8_t kind, stream *from, bool *fine) {
+    bool arena = kind >= TK_EVENT_ARENA;
+    model->address[row] = arena ? next(&from[ADDRESSES], INT64_MAX, fine) : 0;
+    model->size[row] = arena ? next(&from[SIZES], INT64_MAX, fine) : 0;
+    model->domain[row] = 0;
+    model->stack_id[row] = 0;
+    model->alloc_seq[row] = -1;
+    model->cause[row] = 0;
+    model->type_id[row] = 0;
 }
 
 /* Fill in all rows but time and thread. False when the streams do not fit the steps. */
@@ -256,9 +270,8 @@ static bool decode(tk_model *model, int64_t count, const uint8_t *steps, stream 
             decode_allocation(model, row, alike, step, from, &fine);
         } else if (kind == TK_EVENT_FREE) {
             decode_free(model, row, alike, step, from, &fine);
-        } else if (kind >= TK_EVENT_ARENA) {
-            model->address[row] = next(&from[ADDRESSES], INT64_MAX, &fine);
-            model->size[row] = next(&from[SIZES], INT64_MAX, &fine);
+        } else {
+            decode_other(model, row, kind, from, &fine);
         }
         tk_model_learn(model, row, alike >= 0 && tk_model_went_on(kind, step));
     }
@@ -397,7 +410,7 @@ static PyObject *codec_encode(codec *self, PyObject *arguments) {
     return result;
 }
 
-PyDoc_STRVAR(decode_doc, "decode(first_seq, steps, streams, columns)\n--\n\nFill in columns that hold nothing yet, except time\n"
+PyDoc_STRVAR(decode_doc, "decode(first_seq, steps, streams, columns)\n--\n\nFill in columns, whatever they hold, except time\n"
                          "and thread, from the steps and the ten streams of i64. False when they do not fit each other.");
 
 static PyObject *codec_decode(codec *self, PyObject *arguments) {

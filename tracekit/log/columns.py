@@ -126,14 +126,11 @@ class BatchMemory:
         self._room = 0
 
     def columns(self, first_seq: int, count: int) -> EventColumns:
-        """As :func:`empty_columns`; those of the call before are no longer good."""
+        """Columns that hold anything; those of the call before are no longer good."""
         if count > self._room:
             self._room = count
             self._arrays = {name: np.empty(count, dtype) for name, dtype in COLUMN_TYPES.items()}
-        arrays = {name: values[:count] for name, values in self._arrays.items()}
-        for name, values in arrays.items():
-            values.fill(NOTHING if name == "alloc_seq" else 0)
-        return EventColumns(first_seq, **arrays)
+        return EventColumns(first_seq, **{name: values[:count] for name, values in self._arrays.items()})
 
 
 def _minimal_width(unsigned: npt.NDArray[np.uint64]) -> int:
@@ -281,7 +278,10 @@ def decode_batch(batch: EventBatch, memory: BatchMemory | None = None) -> EventC
         raise LogCorruptError(f"a batch of {count} events (1 to {MAX_BATCH_EVENTS} are possible)")
     if batch.first_seq > sys.maxsize - count:
         raise LogCorruptError(f"a batch that begins with event {batch.first_seq}")
-    result = (memory.columns if memory else empty_columns)(batch.first_seq, count)
+    if memory is None or "steps" not in batch.columns or kernels is None:
+        result = empty_columns(batch.first_seq, count)
+    else:  # the codec writes every field
+        result = memory.columns(batch.first_seq, count)
     _Decoder(batch, result).decode()
     large = int(result.size.max()) > MAX_BATCH_BYTES // count
     if large and float(result.size.sum(dtype=np.float64)) > MAX_BATCH_BYTES:
