@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import time
@@ -152,3 +153,19 @@ def test_first_asked_by_several_at_once(tmp_path: Path) -> None:
     assert len(answers) == 1
     assert [process.returncode for process in asking] == [0] * 3
     assert list(tmp_path.glob(".app.tkt.duckdb.*")) == []
+
+
+@pytest.mark.parametrize("limit", [1 << 16, 1 << 21])
+def test_no_room_for_the_cache(tmp_path: Path, limit: int) -> None:
+    """The tables are kept in memory instead, with a note that says why, and nothing is left behind."""
+    log = tmp_path / "app.tkt"
+    assert record(log, 60).wait(TIMEOUT) == 0
+    done = subprocess.run(
+        [*TRACEKIT, "query", str(log), FINGERPRINT, "--json"],
+        capture_output=True, check=True, timeout=TIMEOUT, env=environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert b"File too large" in done.stderr
+    assert b"kept in memory instead" in done.stderr
+    assert json.loads(done.stdout) == [query(log, FINGERPRINT, "--no-cache")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.py", "app.tkt"]

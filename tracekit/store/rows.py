@@ -39,8 +39,11 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, trace_id: int
     connection.register("incoming", incoming)
     try:
         connection.execute(insert_statements()[table])
-    finally:
-        connection.unregister("incoming")
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):  # of a transaction that has failed
+            connection.unregister("incoming")
+        raise
+    connection.unregister("incoming")
 
 
 class Writers:
