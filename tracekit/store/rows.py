@@ -18,7 +18,7 @@ from tracekit.store.schema import insert_statements
 ROW_GROUP = 122_880
 """Rows of a DuckDB row group: the unit that has a minimum and a maximum of each column (zone map)."""
 
-CHUNK_ROWS = ROW_GROUP
+CHUNK_ROWS = 2 * ROW_GROUP
 """Rows that are collected before they are written."""
 
 WORKERS = 2
@@ -35,10 +35,9 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, trace_id: int
     count = len(next(iter(columns.values())))
     if count == 0:
         return
-    incoming = {"trace_id": np.full(count, trace_id, np.int32), **columns}
-    connection.register("incoming", incoming)
+    connection.register("incoming", columns)
     try:
-        connection.execute(insert_statements()[table])
+        connection.execute(insert_statements()[table], {"trace": trace_id})
     except BaseException:
         with contextlib.suppress(duckdb.Error):  # of a transaction that has failed
             connection.unregister("incoming")
