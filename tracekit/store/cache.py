@@ -30,6 +30,9 @@ STORE_SUFFIX = ".duckdb"
 ABANDONED_AFTER_S = 60
 """Age at which a half-built store that nobody has locked is taken for what a killed process left behind."""
 
+BLOCK_BYTES = 1 << 16
+"""Block of a store's file. DuckDB's own 256 KiB make the smallest store 3 MB; below 64 KiB large ones grow."""
+
 BUILDING_BYTES = 384 << 20
 """Memory that DuckDB may take while it writes a store to a file. It would keep all that it has written."""
 
@@ -92,7 +95,8 @@ class Database:
         Raises duckdb.Error.
         """
         quoted = str(path or ":memory:").replace("'", "''")
-        self.connection.execute(f"ATTACH '{quoted}' AS {name}{' (READ_ONLY)' if read_only else ''}")
+        options = "(READ_ONLY)" if read_only else f"(BLOCK_SIZE {BLOCK_BYTES})" if path else ""
+        self.connection.execute(f"ATTACH '{quoted}' AS {name} {options}")
         self._use(name)
 
     def detach(self) -> None:
