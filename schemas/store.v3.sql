@@ -157,7 +157,7 @@ CREATE TABLE allocations (
     freed_ns        BIGINT USING COMPRESSION rle,
     address         BIGINT NOT NULL USING COMPRESSION bitpacking,
     size            BIGINT NOT NULL USING COMPRESSION bitpacking,
-    domain          allocator_domain NOT NULL USING COMPRESSION bitpacking,
+    domain          allocator_domain NOT NULL USING COMPRESSION uncompressed,
     thread_id       INTEGER NOT NULL USING COMPRESSION rle,
     stack_id        INTEGER NOT NULL,
     type_id         INTEGER NOT NULL USING COMPRESSION bitpacking,

@@ -8,6 +8,7 @@ What a recorded program waits for is here; what the other commands need besides 
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from typing import Any, NoReturn
 from tracekit.cli.arguments import plain_recording
 from tracekit.cli.endings import InterruptedCommandError, OutputClosedError, error_lines, run_command
 from tracekit.errors import OutputUnwritableError, TracekitError
+
+QUESTIONS = frozenset(("query", "shell", "export", "replay", "simulate"))
+"""Commands that open the store of a log."""
 
 EXIT_INTERRUPTED = 130
 EXIT_OUTPUT_CLOSED = 141
@@ -53,9 +57,15 @@ def _run(given: Sequence[str]) -> int:
         from tracekit.cli.recording import record_program
 
         return run_command(record_program, asked)
+    if given[:1] and given[0] in QUESTIONS:
+        gc.disable()  # until the store is open: some 400 modules, and no cycles worth the search
+
     from tracekit.cli.group import run_group
 
-    return run_group(given)
+    try:
+        return run_group(given)
+    finally:
+        gc.enable()
 
 
 def program() -> NoReturn:

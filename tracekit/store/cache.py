@@ -31,7 +31,7 @@ ABANDONED_AFTER_S = 60
 """Age at which a half-built store that nobody has locked is taken for what a killed process left behind."""
 
 BLOCK_BYTES = 1 << 16
-"""Block of a store's file. DuckDB's own 256 KiB make the smallest store 3 MB; below 64 KiB large ones grow."""
+"""Block of a store's file. DuckDB's own 256 KiB make the least store 3 MB; below 64 KiB large ones grow."""
 
 BUILDING_BYTES = 384 << 20
 """Memory that DuckDB may take while it writes a store to a file. It would keep all that it has written."""
