@@ -1,6 +1,6 @@
 """Queries while the store is built: killed at random instants, and while the log grows.
 
-``TRACEKIT_KILLS`` sets at how many random instants the building is killed (10 where it is not set).
+``TRACEKIT_KILLS`` sets at how many random instants the building is killed (4 where it is not set).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def half_of(log: Path) -> int:
 def test_killed_and_asked_again(tmp_path: Path, grown: bool) -> None:
     """Also while the store of half of the log is brought up to date."""
     whole, log = tmp_path / "whole.tkt", tmp_path / "app.tkt"
-    assert record(whole, 60).wait(TIMEOUT) == 0
+    assert record(whole, 40).wait(TIMEOUT) == 0
     cache = Path(f"{log}.duckdb")
     wanted = query(whole, FINGERPRINT, "--no-cache")
     half = None
@@ -92,7 +92,7 @@ def test_killed_and_asked_again(tmp_path: Path, grown: bool) -> None:
     query(log, "SELECT 1")
     took = time.monotonic() - began
     chance, interrupted = random.Random(took), 0
-    for _ in range(int(os.environ.get("TRACEKIT_KILLS", "10"))):
+    for _ in range(int(os.environ.get("TRACEKIT_KILLS", "4"))):
         cache.unlink()
         if half is not None:
             shutil.copy(half, cache)
