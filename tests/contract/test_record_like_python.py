@@ -311,8 +311,10 @@ def test_order_of_stdout_and_stderr(stage: Stage) -> None:
     [">&-", "2>&-", "<&-", "<&- >&- 2>&-", "| head -n 1", "2>&1 >/dev/null | head -c 5", ">/dev/full"],
 )
 def test_streams_that_are_closed(stage: Stage, redirection: str) -> None:
+    # The reader of the first line is gone before the next are written: which write fails is not up to chance.
     text = (
-        "import sys\ntry:\n  for i in range(20000): print('line', i)\nfinally: print('done', file=sys.stderr)"
+        "import sys, time\ntry:\n  print('first', flush=True)\n  time.sleep(0.3)\n"
+        "  for i in range(20000): print('line', i)\nfinally: print('done', file=sys.stderr)"
     )
     stage.write({"program.py": text})
     # The status goes to a file, because that of a pipeline is its last command's.
