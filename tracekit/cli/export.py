@@ -17,9 +17,9 @@ from tracekit.cli.options import (
     Logs,
     MemoryLimit,
     NoCache,
+    check_logs,
     choice,
     memory_limit,
-    named_logs,
     with_followed,
 )
 from tracekit.cli.output import Progress, opened, say
@@ -46,7 +46,7 @@ class ExportOptions:
     no_cache: NoCache = False
 
     def __post_init__(self) -> None:
-        named_logs(self.logs, "DIR", str(self.folder))
+        check_logs(self.logs, "DIR", str(self.folder))
         choice("--format", self.format, FORMATS)
         memory_limit(self.memory_limit)
 
@@ -70,7 +70,7 @@ def run(options: ExportOptions) -> int:
     progress = Progress(f"tracekit: writing {options.folder}")
     with new_folder(options.folder, force=options.force) as temporary:
         access = Access(memory_limit=memory_limit(options.memory_limit), folder=temporary)
-        logs = with_followed(named_logs(options.logs, "DIR", ""), options.followed)
+        logs = with_followed(options.logs or [], options.followed)
         with opened(*logs, cache=not options.no_cache, access=access) as store:
             try:
                 done = export_tables(store, temporary, views=options.views, progress=progress)

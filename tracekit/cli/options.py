@@ -63,13 +63,12 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)", re.IGNORECASE | re.ASCI
 _FACTORS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def named_logs(logs: list[Path] | None, last: str, given: str) -> list[Path]:
-    """The logs, if there is one at least; ``given`` was typed as what comes ``last``. Raises UsageError."""
+def check_logs(logs: list[Path] | None, last: str, given: str) -> None:
+    """Raises UsageError when there is no log: ``given`` was typed as what comes ``last``."""
     if not logs:
         raise UsageError(
             f"there is only '{given}': a log and {last} are needed", hint="see --help for examples"
         )
-    return logs
 
 
 def with_followed(logs: list[Path], wanted: bool = True) -> list[Path]:

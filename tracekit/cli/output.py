@@ -125,8 +125,7 @@ class Progress:
     def __init__(self, what: str, *, of_bytes: bool = False) -> None:
         self._what = what
         self._of_bytes = of_bytes
-        self._began = time.monotonic()
-        self._next = self._began + 0.5
+        self._next = time.monotonic() + 0.5
         self._bar: rich.progress.Progress | None = None
 
     def __call__(self, done: int, total: int) -> None:
@@ -178,7 +177,6 @@ def opened(
     """
     # Nothing here uses numpy's linear algebra, whose threads would keep the processors busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    gc.disable()  # imports and the building of tables make many objects, and no cycles worth the search
     from tracekit.store.access import RECORDING_ONLY  # noqa: PLC0415 - keeps `tracekit --help` quick
     from tracekit.store.opening import open_store  # noqa: PLC0415
 
@@ -188,7 +186,7 @@ def opened(
         store = open_store(*logs, cache=cache, progress=progress, access=access or RECORDING_ONLY)
     finally:
         progress.clear()
-        gc.enable()
+        gc.enable()  # see QUESTIONS in app.py
     with store:
         if notes_first:
             _say_notes(store)

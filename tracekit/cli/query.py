@@ -19,9 +19,9 @@ from tracekit.cli.options import (
     Logs,
     MemoryLimit,
     NoCache,
+    check_logs,
     choice,
     memory_limit,
-    named_logs,
     with_followed,
 )
 from tracekit.cli.output import new_file, new_path, opened, put, terminal_width
@@ -56,7 +56,7 @@ class QueryOptions:
     no_cache: NoCache = False
 
     def __post_init__(self) -> None:
-        named_logs(self.logs, "the SQL", self.sql)
+        check_logs(self.logs, "the SQL", self.sql)
         if self.format is not None:
             choice("--format", self.format, _NAMES)
         if self.as_json and self.format not in (None, "json"):
@@ -68,7 +68,7 @@ class QueryOptions:
     @property
     def all_logs(self) -> list[Path]:
         """The logs that were named, and the followed ones if wanted."""
-        return with_followed(named_logs(self.logs, "the SQL", self.sql), self.followed)
+        return with_followed(self.logs or [], self.followed)
 
     @property
     def format_name(self) -> str:

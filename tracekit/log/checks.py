@@ -157,7 +157,9 @@ class Rules(Struct):
         self.next_seq = after
         problems += self._undefined(columns)
         details: list[Detail] = []
-        for row in columns.described.tolist():
+        for row in columns.others.tolist():
+            if columns.kind[row] > EventKind.MARK:  # arenas have no record of their own
+                continue
             detail = self._pending.pop(first + row, None)
             kind = EventKind(int(columns.kind[row]))
             if detail is not None and _KIND_OF[type(detail)] == kind:

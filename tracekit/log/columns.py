@@ -83,9 +83,9 @@ class EventColumns:
         return np.equal(self.kind, EventKind.FREE)
 
     @property
-    def described(self) -> IntArray:
-        """The rows of collections and marks, which have records of their own."""
-        return np.flatnonzero((self.kind >= EventKind.GC_START) & (self.kind <= EventKind.MARK))
+    def others(self) -> IntArray:
+        """The rows that are neither allocations nor frees: few."""
+        return np.flatnonzero(self.kind >= EventKind.GC_START)
 
     def rows(self, start: int, stop: int) -> EventColumns:
         """The rows ``start:stop`` as views, without copying."""

@@ -17,7 +17,7 @@ from msgspec import Struct
 from tracekit.errors import LogCorruptError
 from tracekit.events import Totals
 from tracekit.log.columns import COLUMN_TYPES, NOTHING, EventColumns, IntArray
-from tracekit.log.live import live_deltas
+from tracekit.log.live import LIVE_COLUMNS, live_deltas
 from tracekit.log.livetypes import KnownTypes
 from tracekit.log.totals import TotalsFold
 
@@ -32,34 +32,24 @@ LIFETIME_TIERS = (1 << 16, 1 << 23)
 MERGE_EVENTS = 1 << 18
 """Without the kernel batches are joined up to this many events: a step costs time for all live blocks."""
 
+_FREE = ("time_ns", "thread_id", "address", "alloc_seq", "cause", "type_id")
+"""What is told of a free that ended nothing known."""
+
 _DEAD: dict[str, type[np.generic]] = {
     "alloc_seq": np.int64,
     "free_seq": np.int64,
     "time_ns": np.int64,
     "freed_ns": np.int64,
-    "address": np.int64,
-    "size": np.int64,
-    "domain": np.uint8,
-    "thread_id": np.int32,
-    "stack_id": np.int32,
+    **{name: COLUMN_TYPES[name] for name in ("address", "size", "domain", "thread_id", "stack_id")},
     "type_id": np.int32,
     "cause": np.uint8,
     "freed_thread_id": np.int32,
-}
-_UNMATCHED: dict[str, type[np.generic]] = {
-    "seq": np.int64,
-    "time_ns": np.int64,
-    "thread_id": np.int32,
-    "address": np.int64,
-    "alloc_seq": np.int64,
-    "cause": np.uint8,
-    "type_id": np.int32,
 }
 OUTPUTS: dict[str, dict[str, type[np.generic]]] = {
     "short": _DEAD,
     "medium": _DEAD,
     "long": _DEAD,
-    "unmatched_frees": _UNMATCHED,
+    "unmatched_frees": {"seq": np.int64, **{name: COLUMN_TYPES[name] for name in _FREE}},
     "reallocs": {"alloc_seq": np.int64, "realloc_of": np.int64},
     "timeline": {"seq": np.int64, "time_ns": np.int64, "live_bytes": np.int64, "live_blocks": np.int64},
 }
@@ -67,16 +57,7 @@ OUTPUTS: dict[str, dict[str, type[np.generic]]] = {
 in which they did; ``unmatched_frees`` ended nothing known; ``timeline`` is the level after the last event of
 each time, and after the peak."""
 
-LIVE: dict[str, type[np.generic]] = {
-    "alloc_seq": np.int64,
-    "time_ns": np.int64,
-    "address": np.int64,
-    "size": np.int64,
-    "domain": np.uint8,
-    "thread_id": np.int32,
-    "stack_id": np.int32,
-    "type_id": np.int32,
-}
+LIVE: dict[str, type[np.generic]] = {name: COLUMN_TYPES[name] for name in (*LIVE_COLUMNS, "type_id")}
 """Columns of the live blocks."""
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -315,8 +296,7 @@ class NumpyLifetimes:
         for number, name in enumerate(("short", "medium", "long")):
             self._give(name, {column: values[tier == number] for column, values in dead.items()})
         rows = died.rows[~died.matched]
-        names = ("time_ns", "thread_id", "address", "alloc_seq", "cause", "type_id")
-        unmatched = {name: getattr(batch, name)[rows] for name in names}
+        unmatched = {name: getattr(batch, name)[rows] for name in _FREE}
         self._give("unmatched_frees", {"seq": batch.first_seq + rows} | unmatched)
         rows = np.flatnonzero(batch.allocations & (batch.alloc_seq != NOTHING))
         self._give("reallocs", {"alloc_seq": batch.first_seq + rows, "realloc_of": batch.alloc_seq[rows]})

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracekit.errors import LogCorruptError
-from tracekit.log.columns import MAX_BATCH_BYTES, NOTHING, EventColumns, IntArray
+from tracekit.log.columns import COLUMN_TYPES, MAX_BATCH_BYTES, NOTHING, EventColumns, IntArray
 
 LIVE_COLUMNS = ("alloc_seq", "time_ns", "address", "size", "domain", "thread_id", "stack_id")
 
@@ -33,13 +33,7 @@ class LiveBlocks:
 
     def __init__(self) -> None:
         self.columns: dict[str, npt.NDArray[Any]] = {
-            "alloc_seq": np.zeros(0, np.int64),
-            "time_ns": np.zeros(0, np.int64),
-            "address": np.zeros(0, np.int64),
-            "size": np.zeros(0, np.int64),
-            "domain": np.zeros(0, np.uint8),
-            "thread_id": np.zeros(0, np.int32),
-            "stack_id": np.zeros(0, np.int32),
+            name: np.zeros(0, COLUMN_TYPES[name]) for name in LIVE_COLUMNS
         }
         self.live_bytes = 0
 

@@ -24,6 +24,7 @@ import msgspec
 
 from tracekit._version import __version__
 from tracekit.log.reader import LogReader
+from tracekit.store.access import quoted
 from tracekit.store.schema import STORE_SCHEMA_VERSION, union_schema
 
 STORE_SUFFIX = ".duckdb"
@@ -94,9 +95,8 @@ class Database:
 
         Raises duckdb.Error.
         """
-        quoted = str(path or ":memory:").replace("'", "''")
         options = "(READ_ONLY)" if read_only else f"(BLOCK_SIZE {BLOCK_BYTES})" if path else ""
-        self.connection.execute(f"ATTACH '{quoted}' AS {name} {options}")
+        self.connection.execute(f"ATTACH {quoted(path or ':memory:')} AS {name} {options}")
         self._use(name)
 
     def detach(self) -> None:

@@ -88,11 +88,13 @@ class Details(Struct):
 
     def take_events(self, batch: EventColumns) -> None:
         """Note the collections, marks and arenas of a batch."""
-        for row in batch.described:
-            seq = batch.first_seq + int(row)
-            self._seen[seq] = (int(batch.kind[row]), int(batch.time_ns[row]), int(batch.thread_id[row]))
-        for row in np.flatnonzero(batch.kind >= EventKind.ARENA_ALLOCATION):
-            self._arena(batch, int(row))
+        for row in batch.others.tolist():
+            kind = int(batch.kind[row])
+            if kind >= EventKind.ARENA_ALLOCATION:
+                self._arena(batch, row)
+            else:
+                seq = batch.first_seq + row
+                self._seen[seq] = (kind, int(batch.time_ns[row]), int(batch.thread_id[row]))
 
     def write(self, connection: duckdb.DuckDBPyConnection, trace_id: int) -> None:
         """Write all tables. Only the order within ``marks`` and ``gc_collections`` is that of the events."""
