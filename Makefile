@@ -22,7 +22,7 @@ demo: $(READY) ## record a real program, then query, replay and simulate the rec
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh sample_traces/demo/run.sh
 
 test: $(READY) ## run the tests on one Python
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -52,10 +52,11 @@ bench: $(VENV)/.bench ## measure; writes benchmarks/results/ (BENCH=--quick for 
 bench-store: $(VENV)/.bench ## measure the store, too (BENCH="--largest 10M" for a first look)
 	$(BIN)/python -m benchmarks.store $(BENCH)
 
-schemas: $(READY) ## write schemas/ and the reference in docs/sql.md from the code
+schemas: $(READY) ## write schemas/ and the references in docs/sql.md and docs/api.md from the code
 	$(BIN)/tracekit schema log > schemas/log.v2.json
-	$(BIN)/tracekit schema store > schemas/store.v3.sql
+	$(BIN)/tracekit schema store > schemas/store.v5.sql
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.api
 
 samples: $(READY) ## record the sample traces again (only for a new log version)
 	$(BIN)/python sample_traces/make.py --again

@@ -35,7 +35,6 @@ from tracekit.log.writer import LogWriter
 from tracekit.record.select import native_trouble
 from tracekit.record.session import Program, RecordOptions, record
 from tracekit.replay.heap import heap_at
-from tracekit.replay.moment import resolve_moment
 from tracekit.store.database import Store
 from tracekit.store.opening import open_store
 
@@ -64,8 +63,7 @@ def answers(trace: Path) -> dict[str, object]:
 
 def groups(store: Store, moment: str, by: str) -> list[list[object]]:
     """Key, bytes and blocks of all groups of the heap at a moment."""
-    heap = heap_at(store, resolve_moment(store, moment), by=by)
-    return [[group.key, group.bytes, group.blocks] for group in heap.groups]
+    return [[group.key, group.bytes, group.blocks] for group in heap_at(store, moment).by(by)]
 
 
 def causes(store: Store) -> dict[str, int]:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+import termios
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import TIMEOUT, running
 from traces import TraceBuilder, sample_capabilities, sample_header, write_log
 
 from tracekit.cli.app import main
 
 PROGRAM = (sys.executable, "-P", "-m", "tracekit.cli.app")
-TIMEOUT = 240.0
+
+Stored = Callable[[Callable[[Path], Path], Path], Path]
+"""The fixture ``stored``: (what writes the log, path) to that path."""
 
 HOSTILE = "evil\x1b[31m\x9b2J\u202e[bold]x[/bold]\n"
 """A name that would do something to a terminal, and something to a library that formats text."""
@@ -27,6 +34,12 @@ COMMANDS = (
     "record",
     "info",
     "replay",
+    "leaks",
+    "diff",
+    "gc",
+    "fragmentation",
+    "timeline",
+    "step",
     "query",
     "shell",
     "export",
@@ -116,4 +129,22 @@ def make_log(path: Path, *, complete: bool = True, portable: bool = False, names
     return write_log(path, build.finish(complete=complete), closed=complete)
 
 
-__all__ = ["COMMANDS", "HOSTILE", "PROGRAM", "Answer", "Cli", "environment", "make_log", "start"]
+__all__ = ["COMMANDS", "HOSTILE", "PROGRAM", "Answer", "Cli", "Stored", "environment", "make_log", "start"]
+
+
+def on_terminal(columns: int, *arguments: object, **changes: str) -> str:
+    """What a command prints on a terminal of a width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    command = [*PROGRAM, *map(str, arguments)]
+    with running(command, stdin=theirs, stdout=theirs, env=environment(**changes)) as run:
+        os.close(theirs)
+        seen = b""
+        try:
+            while data := os.read(ours, 65536):
+                seen += data
+        except OSError:
+            pass  # the other end is closed
+        assert run.wait(60) == 0
+    os.close(ours)
+    return seen.decode().replace("\r\n", "\n")

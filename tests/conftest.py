@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_support import Cli, make_log
+from cli_support import Cli, Stored, make_log
+from effort import examples
 from hypothesis import HealthCheck, settings
 from record_support import Stage
 
 from tracekit.record.select import native_trouble
+from tracekit.store.cache import cache_path
+from tracekit.store.opening import open_store
 
 # How long an example takes depends on what else the machine does, and says nothing about the code.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("any machine")
 
 
@@ -49,7 +59,23 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return Cli(capsys, monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    """Gives a test a log of its own, with the store beside it, that a function writes: made once for all."""
+    made: dict[Callable[[Path], Path], Path] = {}
+
+    def copy(write: Callable[[Path], Path], path: Path) -> Path:
+        if write not in made:
+            made[write] = write(tmp_path_factory.mktemp("stored") / path.name)
+            open_store(made[write]).close()
+        shutil.copy2(made[write], path)
+        shutil.copy2(cache_path(made[write]), cache_path(path))
+        return path
+
+    return copy
+
+
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """The log of a small recording."""
-    return make_log(tmp_path / "app.tkt")
+def log(stored: Stored, tmp_path: Path) -> Path:
+    """The log of a small recording, and its store."""
+    return stored(make_log, tmp_path / "app.tkt")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from processes import TIMEOUT, kill_all
 
 from tracekit.log.summary import Summary, summarize
 from tracekit.log.verify import verify
@@ -22,9 +21,6 @@ from tracekit.record.select import select
 
 one_engine = pytest.mark.parametrize("engine", [select("auto").engine], indirect=True)
 """For tests of what is the same for all engines: the session, the command, the log."""
-
-TIMEOUT = 240.0
-"""Seconds until a run counts as hung, which is a failure."""
 
 PYTHON = (sys.executable,)
 # -P: what lies in the folder of a test must not replace a module that tracekit itself imports.
@@ -52,9 +48,13 @@ def environment(**changes: str | None) -> dict[str, str]:
     return values
 
 
-def recording(log: Path, engine: str, *, force: bool = True, quiet: bool = True) -> list[str]:
+def recording(
+    log: Path, engine: str, *, force: bool = True, quiet: bool = True, frames: int | None = None
+) -> list[str]:
     """The command line that records; the program's own arguments follow it."""
     options = [*["--force"] * force, *["-q"] * quiet]
+    if frames is not None:
+        options += ["--max-frames", str(frames)]
     return [*TRACEKIT, "record", *options, "-o", str(log), "--engine", engine]
 
 
@@ -79,7 +79,7 @@ def run(
         try:
             stdout, stderr = process.communicate(stdin, timeout)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_all(process)
             raise
     return Outcome(stdout, stderr, process.returncode)
 
@@ -125,8 +125,7 @@ class Started:
         self._timer.start()
 
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        kill_all(self.process)
 
     def __enter__(self) -> Self:
         return self
@@ -171,9 +170,10 @@ class Stage:
         stdin: bytes = b"",
         force: bool = True,
         quiet: bool = True,
+        frames: int | None = None,
     ) -> Outcome:
         """Run `tracekit record` only."""
-        command = [*recording(self.log, self.engine, force=force, quiet=quiet), *arguments]
+        command = [*recording(self.log, self.engine, force=force, quiet=quiet, frames=frames), *arguments]
         return run(command, self.folder, env=env, stdin=stdin)
 
     def both(
@@ -184,10 +184,13 @@ class Stage:
         stdin: bytes = b"",
         files: Mapping[str, str] | None = None,
     ) -> Pair:
-        """Run ``python ARGUMENTS`` and ``tracekit record ARGUMENTS``."""
+        """Run ``python ARGUMENTS`` and ``tracekit record ARGUMENTS``, which keeps short call paths.
+
+        What the program sees does not depend on their length; the portable engine's time does.
+        """
         self.write(files or {})
         python = run([*PYTHON, *arguments], self.folder, env=env, stdin=stdin)
-        return Pair(python, self.record(arguments, env=env, stdin=stdin), self.log)
+        return Pair(python, self.record(arguments, env=env, stdin=stdin, frames=4), self.log)
 
     def started(self, text: str) -> Started:
         """A script with this text, started to be recorded."""

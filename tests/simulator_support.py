@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,8 +12,8 @@ from traces import sample_header
 
 from tracekit.events import Cause, Domain, Header, Totals
 from tracekit.record.capabilities import CAPABILITIES
-from tracekit.simulator.parameters import PyMallocParameters
-from tracekit.store.steps import Steps
+from tracekit.simulator.settings import Reference
+from tracekit.store.steps import IntArray, Steps
 
 Step = tuple[int, int, Domain, Cause | None]
 """(block, size, domain, cause): an allocation where the cause is None, otherwise the free of the block."""
@@ -24,15 +25,24 @@ PORTABLE = sample_header(
 NATIVE = sample_header()
 
 
-def as_steps(steps: Sequence[Step], first_seq: int = 1, born: dict[int, int] | None = None) -> Steps:
-    """Columns of steps, a millisecond each. ``born`` carries blocks over from one batch to the next."""
-    born = {} if born is None else born
-    seqs = np.arange(first_seq, first_seq + len(steps), dtype=np.int64)
-    alloc_seq = np.zeros(len(steps), np.int64)
-    for row, (block, _, _, cause) in enumerate(steps):
+def as_steps(steps: Sequence[Step]) -> Steps:
+    """Columns of steps, numbered from 1, a millisecond each.
+
+    The allocation behind a free by realloc, in the same domain, is the new block of that realloc. Blocks that
+    a collection freed were garbage of the recorded collection 0.
+    """
+    seqs = np.arange(1, len(steps) + 1, dtype=np.int64)
+    born: dict[int, int] = {}
+    moved: dict[Domain, int] = {}
+    alloc_seq, realloc_of = np.zeros(len(steps), np.int64), np.full(len(steps), -1, np.int64)
+    for row, (block, _, domain, cause) in enumerate(steps):
         if cause is None:
-            born[block] = first_seq + row
+            born[block] = 1 + row
+            realloc_of[row] = moved.pop(domain, -1)
+        elif cause == Cause.REALLOC:
+            moved[domain] = born[block]
         alloc_seq[row] = born[block]
+    collected = [born[block] for block, *_, cause in steps if cause == Cause.GC]
     return Steps(
         seq=seqs,
         time_ns=seqs * 1_000_000,
@@ -42,14 +52,54 @@ def as_steps(steps: Sequence[Step], first_seq: int = 1, born: dict[int, int] | N
         domain=np.array([domain for _, _, domain, _ in steps], np.uint8),
         stack_id=np.zeros(len(steps), np.int32),
         cause=np.array([cause or 0 for *_, cause in steps], np.uint8),
+        thread_id=np.ones(len(steps), np.int32),
+        gc_tracked=np.zeros(len(steps), np.bool_),
+        realloc_of=realloc_of,
+        garbage=np.where(np.isin(alloc_seq, collected), 0, -1).astype(np.int32),
+        address=np.zeros(len(steps), np.int64),
     )
+
+
+def no_reference() -> Reference:
+    """A recording without collections."""
+    none = np.empty(0, np.int64)
+    return Reference(
+        start_seq=none,
+        stop_seq=none,
+        generation=none,
+        asked=np.empty(0, np.bool_),
+        off=np.zeros(1, np.bool_),
+        thresholds=np.full((1, 3), 10, np.int64),
+        correction=none,
+        young_share=np.empty(0),
+        full_share=np.empty(0),
+    )
+
+
+def differences(one: object, other: object, name: str = "outcome") -> list[str]:
+    """Where two outcomes differ, field by field: in the value, or in the type of a column."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        same = one.dtype == other.dtype and np.array_equal(one, other)
+        return [] if same else [f"{name}: {one} {one.dtype}, {other} {other.dtype}"]
+    if dataclasses.is_dataclass(one) and type(one) is type(other):
+        names = [field.name for field in dataclasses.fields(one)]
+        return [
+            text
+            for inner in names
+            for text in differences(getattr(one, inner), getattr(other, inner), f"{name}.{inner}")
+        ]
+    return [] if (type(one), one) == (type(other), other) else [f"{name}: {one!r}, {other!r}"]
+
+
+def windows(steps: Steps, length: int) -> Iterator[Steps]:
+    """Steps in windows of ``length``."""
+    for start in range(0, len(steps), length):
+        yield Steps(*(getattr(steps, name)[start : start + length] for name in Steps.__dataclass_fields__))
 
 
 def batches(steps: Sequence[Step], length: int) -> Iterator[Steps]:
     """Steps in batches of ``length``."""
-    born: dict[int, int] = {}
-    for start in range(0, len(steps), length):
-        yield as_steps(steps[start : start + length], 1 + start, born)
+    return windows(as_steps(steps), length)
 
 
 @dataclass
@@ -62,26 +112,33 @@ class FakeRows:
 
 @dataclass
 class FakeTrace:
-    """A trace source that holds its steps; ``collections`` and ``peak_arenas`` are what its tables say."""
+    """A trace source that holds its steps; ``tables`` are the rows that are read of some tables."""
 
     steps_in_order: Sequence[Step]
     header: Header = PORTABLE
-    collections: list[tuple[object, ...]] = field(default_factory=list)
-    peak_arenas: int = 0
+    tables: dict[str, list[tuple[object, ...]]] = field(default_factory=dict)
     batch: int = 7
     trace_id: int = 1
 
     @property
     def totals(self) -> Totals:
         frees = sum(cause is not None for *_, cause in self.steps_in_order)
-        return Totals(allocations=len(self.steps_in_order) - frees, frees=frees + 2, unmatched_frees=2)
+        return Totals(allocations=len(self.steps_in_order) - frees, frees=frees)
 
     def steps(self) -> Iterator[Steps]:
         return batches(self.steps_in_order, self.batch)
 
+    def older_blocks(self) -> tuple[IntArray, IntArray]:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+
+    def path_bytes(self) -> IntArray:
+        return np.zeros(1, np.int64)
+
     def query(self, sql: str, parameters: Sequence[object] = (), /) -> FakeRows:
-        assert parameters[0] == self.trace_id
-        return FakeRows(self.collections if "gc_collections" in sql else [(self.peak_arenas,)])
+        if "moment(" in sql:
+            return FakeRows([(3 if parameters[0] == "mark:there" else None,)])
+        assert self.trace_id in parameters
+        return FakeRows(next((rows for table, rows in self.tables.items() if f"FROM {table}" in sql), []))
 
 
 def allocations(sizes: Iterable[int], domain: Domain = Domain.PYTHON, first: int = 0) -> list[Step]:
@@ -111,75 +168,3 @@ def programs(draw: st.DrawFn, domains: Sequence[Domain] = (Domain.PYTHON,), most
             block, size, domain, _ = live.pop(rng.randrange(len(live)) if rng.random() < 0.5 else 0)
             steps.append((block, size, domain, rng.choice([Cause.REFCOUNT, Cause.GC])))
     return steps
-
-
-@dataclass(eq=False)
-class NaivePool:
-    """Blocks by name; ``size_class`` None: nobody's."""
-
-    blocks: set[int] = field(default_factory=set)
-    size_class: int | None = None
-
-
-@dataclass(eq=False)
-class NaiveArena:
-    pools: list[NaivePool]
-
-    @property
-    def free(self) -> int:
-        return sum(not pool.blocks for pool in self.pools)
-
-
-class NaivePyMalloc:
-    """pymalloc by its description, with plain lists and searches instead of links and fingers.
-
-    ``arenas``: all, oldest first. ``usable``: those with a free pool, fullest first. ``used``: for each size
-    class the pools that are neither empty nor full, the one to be used next first.
-    """
-
-    def __init__(self, parameters: PyMallocParameters) -> None:
-        self.parameters = parameters
-        self.arenas: list[NaiveArena] = []
-        self.usable: list[NaiveArena] = []
-        self.used: dict[int, list[NaivePool]] = {}
-
-    def capacity(self, size_class: int) -> int:
-        return (self.parameters.pool_size - 48) // (16 * (size_class + 1))
-
-    def allocate(self, block: int, size_class: int) -> None:
-        row = self.used.setdefault(size_class, [])
-        if not row:
-            if not self.usable:
-                arena = NaiveArena([NaivePool() for _ in range(self.parameters.pools_per_arena)])
-                self.arenas.append(arena)
-                self.usable.append(arena)
-            arena = self.usable[0]
-            row.append(next(pool for pool in arena.pools if not pool.blocks))
-            row[0].size_class = size_class
-            if arena.free == 1:
-                self.usable.remove(arena)
-        row[0].blocks.add(block)
-        if len(row[0].blocks) == self.capacity(size_class):
-            del row[0]
-
-    def free(self, block: int) -> None:
-        arena = next(one for one in self.arenas if any(block in pool.blocks for pool in one.pools))
-        pool = next(pool for pool in arena.pools if block in pool.blocks)
-        assert pool.size_class is not None
-        row = self.used[pool.size_class]
-        pool.blocks.remove(block)
-        if pool not in row:
-            row.insert(0, pool)
-        if pool.blocks:
-            return
-        row.remove(pool)
-        pool.size_class = None
-        is_last = bool(self.usable) and self.usable[-1] is arena
-        if arena in self.usable:
-            self.usable.remove(arena)
-            if arena.free == len(arena.pools) and not is_last:
-                self.arenas.remove(arena)
-                return
-        # Behind all that are fuller, before those that are as full.
-        place = sum(other.free < arena.free for other in self.usable)
-        self.usable.insert(place, arena)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,16 +41,20 @@ from tracekit.events import (
     Mark,
     MemorySample,
     Notice,
+    OlderArena,
+    OlderPool,
     PythonInfo,
+    SourceLine,
     Stack,
     Thread,
+    ThreadStack,
     Totals,
     TypeDefinition,
 )
 from tracekit.log.columns import NOTHING, EventColumns, empty_columns
 from tracekit.log.writer import LogWriter
 
-Definition = Thread | Code | Stack | TypeDefinition
+Definition = Thread | Code | Stack | TypeDefinition | SourceLine | OlderArena | OlderPool
 Frame = tuple[str, str, int]
 """(file name, qualified name, line)."""
 
@@ -149,13 +154,13 @@ class Trace:
     def totals(self) -> Totals:
         """What the recording adds up to, by a naive fold."""
         live: dict[int, int] = {}
-        peak = (-1, 0, -1)
+        now, peak = 0, (-1, 0, -1)
         for event in self.events:
             if isinstance(event, Allocation):
                 live[event.seq] = event.size
+                now += event.size
             elif isinstance(event, Free) and event.alloc_seq is not None:
-                live.pop(event.alloc_seq, None)
-            now = sum(live.values())
+                now -= live.pop(event.alloc_seq, 0)
             if now > peak[0]:
                 peak = (now, len(live), event.seq)
         allocations = [event for event in self.events if isinstance(event, Allocation)]
@@ -221,6 +226,7 @@ class TraceBuilder:
     def __init__(self, header: Header | None = None) -> None:
         self.trace = Trace(header or sample_header(), [], [])
         self.live: dict[int, Allocation] = {}
+        self.defined: Counter[type[Definition]] = Counter()
         self.now = 0
         self.collecting: CollectionStart | None = None
         self._collections = 0
@@ -239,11 +245,12 @@ class TraceBuilder:
         self.now += nanoseconds
 
     def _define(self, definition: Definition) -> None:
+        self.defined[type(definition)] += 1
         self.trace.definitions.append((self.next_seq, definition))
 
     def thread(self, name: str) -> int:
         """Define a thread; its number."""
-        number = len(self.trace.threads) + 1
+        number = self.defined[Thread] + 1
         self._define(Thread(number, name))
         return number
 
@@ -269,7 +276,7 @@ class TraceBuilder:
 
     def type(self, name: str, basic_size: int = 16, gc_tracked: bool = False) -> int:
         """Define a type; its number."""
-        number = len(self.trace.types) + 1
+        number = self.defined[TypeDefinition] + 1
         self._define(TypeDefinition(number, name, basic_size, gc_tracked))
         return number
 
@@ -319,12 +326,18 @@ class TraceBuilder:
         return self.allocate(size, stack=old.stack_id, thread=thread, domain=domain, realloc_of=alloc_seq)
 
     def gc_start(
-        self, generation: int = 0, *, counts: tuple[int, int, int] = (701, 0, 0), thread: int = 1
+        self,
+        generation: int = 0,
+        *,
+        counts: tuple[int, int, int] = (701, 0, 0),
+        thresholds: tuple[int, int, int] = (700, 10, 10),
+        thread: int = 1,
     ) -> int:
         """The collector begins."""
         assert self.collecting is None
+        long_lived = (counts[0] * 7, counts[1]) if counts[0] % 2 else msgspec.UNSET
         self.collecting = CollectionStart(
-            self._collections, self.next_seq, self.now, thread, generation, counts, (700, 10, 10)
+            self._collections, self.next_seq, self.now, thread, generation, counts, thresholds, long_lived
         )
         self._collections += 1
         return self._add(self.collecting)
@@ -339,9 +352,25 @@ class TraceBuilder:
             CollectionStop(start.gc_id, self.next_seq, self.now, duration, collected, uncollectable)
         )
 
-    def mark(self, name: str, *, thread: int = 1, own: bool = False) -> int:
-        """An instant gets a name."""
-        return self._add(Mark(name, self.next_seq, self.now, thread, own))
+    def mark(
+        self, name: str, *, thread: int = 1, own: bool = False, stacks: dict[int, int] | None = None
+    ) -> int:
+        """An instant gets a name; ``stacks`` are the call paths of threads."""
+        where = msgspec.UNSET if stacks is None else [ThreadStack(*item) for item in stacks.items()]
+        return self._add(Mark(name, self.next_seq, self.now, thread, own, where))
+
+    def older_arena(self, address: int, size: int = 1 << 20) -> None:
+        """The object allocator had this arena when the recording began."""
+        self._arenas[address] = size
+        self._define(OlderArena(address, size))
+
+    def older_pool(self, first: int, block_size: int, used: int) -> None:
+        """A pool had these blocks in use when the recording began: bit i of ``used`` is block i."""
+        self._define(OlderPool(first, block_size, used.to_bytes(used.bit_length() // 8 + 1, "little")))
+
+    def source_line(self, code_id: int, line: int, text: str) -> None:
+        """The source text of a line."""
+        self._define(SourceLine(code_id, line, text))
 
     def arena(self, size: int = 1 << 20) -> int:
         """The object allocator obtains an arena; its address."""
@@ -419,6 +448,9 @@ def _definitions(items: list[Definition]) -> Definitions:
         codes=[item for item in items if isinstance(item, Code)],
         stacks=[item for item in items if isinstance(item, Stack)],
         types=[item for item in items if isinstance(item, TypeDefinition)],
+        lines=[item for item in items if isinstance(item, SourceLine)],
+        older_arenas=[item for item in items if isinstance(item, OlderArena)],
+        older_pools=[item for item in items if isinstance(item, OlderPool)],
     )
 
 
@@ -471,16 +503,20 @@ def random_trace(seed: int, events: int) -> Trace:
     return build.finish()
 
 
+def _nth(live: dict[int, Allocation], pick: int) -> int:
+    return next(itertools.islice(live, pick % len(live), None))
+
+
 def _random_step(build: TraceBuilder, operation: str, pick: int, size: int) -> None:
-    live = list(build.live)
-    thread = pick % (len(build.trace.threads) + 1)  # 0: not known
+    live = build.live
+    thread = pick % (build.defined[Thread] + 1)  # 0: not known
     match operation:
         case "free" if live:
-            type_id = pick % (len(build.trace.types) + 1)
+            type_id = pick % (build.defined[TypeDefinition] + 1)
             cause = Cause.UNKNOWN if pick % 7 == 0 else None
-            build.free(live[pick % len(live)], thread=thread, type_id=type_id, cause=cause)
+            build.free(_nth(live, pick), thread=thread, type_id=type_id, cause=cause)
         case "realloc" if live:
-            build.realloc(live[pick % len(live)], size, thread=thread)
+            build.realloc(_nth(live, pick), size, thread=thread)
         case "free_unknown":
             build.free_unknown(pick << 4, thread=thread)
         case "allocate" | "free" | "realloc":
@@ -497,16 +533,19 @@ def _random_other(build: TraceBuilder, operation: str, pick: int, thread: int) -
         case "collection":
             build.gc_stop(collected=pick % 100, uncollectable=pick % 2)
         case "mark":
-            build.mark(f"mark-{pick % 5}", thread=thread)
+            count = build.defined[Stack]
+            where = {own: (pick >> own) % (count + 1) for own in range(1, build.defined[Thread] + 1)}
+            build.mark(f"mark-{pick % 5}", thread=thread, stacks=where if pick % 2 else None)
         case "arena" if pick % 3 == 0 and build.arenas:
             build.free_arena(build.arenas[pick % len(build.arenas)])
         case "arena":
             build.arena()
         case "thread":
-            build.thread(f"worker-{len(build.trace.threads)}")
+            build.thread(f"worker-{build.defined[Thread]}")
         case "type":
-            build.type(f"app.Type{len(build.trace.types)}", pick % 500, pick % 2 == 0)
+            build.type(f"app.Type{build.defined[TypeDefinition]}", pick % 500, pick % 2 == 0)
         case "sample":
             build.sample(pick * 4096)
         case _:
             build.notice("test-notice", f"something happened {pick}")
+            build.older_pool(pick << 4 | 0x1000_0000_0000, 16 + pick % 32 * 16, pick)

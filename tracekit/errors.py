@@ -130,6 +130,18 @@ class ScenarioError(TracekitError):
     code = "scenario"
 
 
+class ArenasUnknownError(TracekitError):
+    """The recording has no arenas of pymalloc to look into, or does not say where its blocks lay."""
+
+    code = "arenas-unknown"
+
+
+class ExtraMissingError(TracekitError):
+    """A command needs a library of an optional extra that is not installed."""
+
+    code = "extra-missing"
+
+
 class PlatformError(TracekitError):
     """The operating system or interpreter lacks something that recording needs."""
 

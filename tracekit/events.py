@@ -15,7 +15,7 @@ import enum
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 LOG_FORMAT_VERSION = 2
 """The version that is written. Versions 1 to this one are read."""
@@ -42,6 +42,10 @@ Text = str
 
 MAX_DEFINITIONS = 1 << 20
 """A Definitions record holds at most this many of each kind; the writer splits longer ones."""
+
+
+MOST_POOL_BYTES = 1 << 16
+"""A pool of the object allocator is not larger: CPython's has 16 KiB (4 KiB on 32 bits)."""
 
 
 class EventKind(enum.IntEnum):
@@ -168,11 +172,16 @@ class AllocatorInfo(Struct, frozen=True):
     name: Text = "pymalloc"
 
 
-class CollectorInfo(Struct, frozen=True):
-    """State of the garbage collector when the recording began (``gc.get_threshold``, ``gc.isenabled``)."""
+class CollectorInfo(Struct, frozen=True, omit_defaults=True):
+    """State of the garbage collector when the recording began (``gc.get_threshold``, ``gc.isenabled``).
+
+    ``counts`` are those of ``gc.get_count``, a moment before the first event; None where they were not
+    recorded.
+    """
 
     thresholds: tuple[Int32, Int32, Int32]
     enabled: bool
+    counts: tuple[Int32, Int32, Int32] | None = None
 
 
 class Header(Struct, frozen=True, tag="header"):
@@ -234,6 +243,33 @@ class TypeDefinition(Struct, frozen=True, array_like=True):
     gc_tracked: bool
 
 
+class SourceLine(Struct, frozen=True, array_like=True):
+    """What stands at a line of the file of a code object, without the white space around it."""
+
+    code_id: Id
+    line: Int32
+    text: Text
+
+
+class OlderArena(Struct, frozen=True, array_like=True):
+    """An arena that the object allocator had when the recording began."""
+
+    address: UInt
+    size: UInt
+
+
+class OlderPool(Struct, frozen=True, array_like=True):
+    """A pool of the object allocator that held blocks when the recording began.
+
+    Its first block is at ``first``, and each takes ``block_size`` bytes (the size class). Bit i of ``used``,
+    the lowest bit of each byte first, says that block i was in use.
+    """
+
+    first: UInt
+    block_size: Annotated[int, Meta(ge=1, le=MOST_POOL_BYTES)]
+    used: Annotated[bytes, Meta(max_length=MOST_POOL_BYTES)]
+
+
 class Column(Struct, frozen=True, array_like=True):
     """One column of numbers, ``width`` bytes a value; ``coding`` is const, plain, delta or runs.
 
@@ -266,6 +302,14 @@ class Definitions(Struct, frozen=True, tag="definitions", omit_defaults=True):
     )
     packed_stacks: PackedStacks | None = None
     """Stacks behind those in ``stacks``, in the file only: a reader hands them over in ``stacks``."""
+    lines: Annotated[list[SourceLine], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(default_factory=list)
+    """Source text of lines that call paths refer to, as it was while the program was recorded."""
+    older_arenas: Annotated[list[OlderArena], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(
+        default_factory=list
+    )
+    older_pools: Annotated[list[OlderPool], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(
+        default_factory=list
+    )
 
 
 class EventBatch(Struct, frozen=True, tag="events"):
@@ -292,7 +336,13 @@ class LiveTypes(Struct, frozen=True, tag="live-types"):
 
 
 class CollectionStart(Struct, frozen=True, tag="gc-start"):
-    """The collector began. ``counts`` (gc.get_count) and ``thresholds`` are those before it ran."""
+    """The collector began. ``counts`` (gc.get_count) and ``thresholds`` are those before it ran.
+
+    ``long_lived`` are the objects that survived the last full collection, and those that survived one of
+    generation 1 since then (long_lived_total and long_lived_pending of CPython's pycore_gc.h): as long as the
+    second are less than a quarter of the first, there is no full collection. It is not there where the engine
+    did not look.
+    """
 
     gc_id: UInt
     seq: UInt
@@ -301,6 +351,7 @@ class CollectionStart(Struct, frozen=True, tag="gc-start"):
     generation: UInt
     counts: tuple[Int32, Int32, Int32]
     thresholds: tuple[Int32, Int32, Int32]
+    long_lived: tuple[UInt, UInt] | UnsetType = UNSET
 
 
 class CollectionStop(Struct, frozen=True, tag="gc-stop"):
@@ -314,18 +365,30 @@ class CollectionStop(Struct, frozen=True, tag="gc-stop"):
     uncollectable: UInt
 
 
+class ThreadStack(Struct, frozen=True, array_like=True):
+    """Where a thread was: ``stack_id`` is its call path, 0 when it ran no Python code."""
+
+    thread_id: Id
+    stack_id: Id
+
+
 class Mark(Struct, frozen=True, tag="mark"):
-    """An instant with a name. ``start`` and ``end`` are the recorder's own (``own`` true)."""
+    """An instant with a name. ``start`` and ``end`` are the recorder's own (``own`` true).
+
+    ``stacks`` are the call paths of all threads of the program at that instant; it is not there where the
+    engine did not look.
+    """
 
     name: Text
     seq: UInt
     time_ns: UInt
     thread_id: Id
     own: bool = False
+    stacks: Annotated[list[ThreadStack], Meta(max_length=MAX_DEFINITIONS)] | UnsetType = UNSET
 
 
 class MemorySample(Struct, frozen=True, tag="memory"):
-    """Resident memory of the whole process at a time.
+    """Resident memory of the whole process at a time, without the ring that it shares with the recorder.
 
     ``traced_peak_bytes`` is tracemalloc's own peak so far, 0 where it does not run.
     """

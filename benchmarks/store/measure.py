@@ -118,6 +118,7 @@ def length(model: Path, folder: Path, events: int, alive: int) -> Length:
         store_of(log).unlink(missing_ok=True)
         built = probe("build", log, folder)
         asked = probe("ask", log, folder, "--instants", str(INSTANTS))
+        simulated = probe("simulate", log, folder)
         return Length(
             alive=alive,
             size=Size(built.events, log.stat().st_size, store_of(log).stat().st_size),
@@ -127,6 +128,8 @@ def length(model: Path, folder: Path, events: int, alive: int) -> Length:
             open_s=asked.open_s,
             instants_s=asked.instants_s,
             blocks=asked.blocks,
+            simulate_s=simulated.simulate_s,
+            simulate_rss=simulated.peak_rss,
         )
     finally:
         store_of(log).unlink(missing_ok=True)

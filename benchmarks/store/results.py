@@ -16,6 +16,8 @@ ANSWER_RATE = 6e6
 INGEST_RSS = 1 << 30
 INSTANT_SECONDS = 0.030
 STORE_BYTES = 12.0
+SIMULATE_RATE = 5e6
+SIMULATE_RSS = 1 << 30
 
 FIRST = "first"
 """Name of the command whose speed is a goal."""
@@ -59,7 +61,8 @@ class Size(Struct):
 
 class Length(Struct):
     """A synthetic log. ``alive`` is how many blocks were asked to be alive at a time, ``blocks`` how many
-    were at each instant that was asked for; times are seconds."""
+    were at each instant that was asked for; times are seconds. ``simulate_s``: the recorded settings, and
+    another threshold of the collector."""
 
     alive: int
     size: Size
@@ -69,6 +72,8 @@ class Length(Struct):
     open_s: float
     instants_s: list[float]
     blocks: list[int]
+    simulate_s: list[float] = field(default_factory=list)
+    simulate_rss: int = 0
 
     @property
     def median_s(self) -> float:
@@ -100,6 +105,8 @@ def goals(results: StoreResults) -> list[Goal]:
     slowest = max(results.lengths, key=lambda each: each.median_s, default=None)
     largest = next((each for each in results.lengths if each.size.events == LARGEST), None)
     dense = largest.size.store_bytes / largest.size.events if largest else None
+    speed = largest.size.events / largest.simulate_s[0] if largest and largest.simulate_s else None
+    room = largest.simulate_rss if largest else None
     million, memory = LARGEST // 1_000_000, largest.build_rss if largest else None
     return [
         _goal(
@@ -121,6 +128,16 @@ def goals(results: StoreResults) -> list[Goal]:
             f"at most {STORE_BYTES:.0f} bytes of store an event at {million} M events",
             dense and f"{dense:.2f}",
             dense and dense <= STORE_BYTES,
+        ),
+        _goal(
+            f"one scenario simulated at {SIMULATE_RATE / 1e6:.0f} M events/s or more, at {million} M events",
+            speed and f"{speed / 1e6:.2f} M",
+            speed and speed >= SIMULATE_RATE,
+        ),
+        _goal(
+            f"peak RSS of simulating {million} M events below {SIMULATE_RSS >> 20} MiB",
+            room and f"{room / 2**20:,.0f} MiB",
+            room and room < SIMULATE_RSS,
         ),
     ]
 

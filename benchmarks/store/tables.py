@@ -23,6 +23,16 @@ LENGTH_HEADER = (
     "RSS asking, MiB",
 )
 
+SIMULATION_HEADER = (
+    "events",
+    "blocks alive",
+    "recorded settings, s",
+    "M events/s",
+    "gc=10000, two bounds, s",
+    "M events/s",
+    "RSS, MiB",
+)
+
 ANSWERS = (
     "Whole processes, on recordings of the same program (`churn`, shortened). Events are those that the tool "
     "itself counts."
@@ -31,6 +41,10 @@ SIZES = "Recordings of the native engine, and the stores built from them."
 LENGTHS = (
     "Synthetic logs. `SELECT stack_id, sum(size), count(*) FROM heap_at(?) GROUP BY stack_id` at 100 random "
     "instants, the store being open: median, 95th percentile and worst."
+)
+SIMULATIONS = (
+    "The store being open. The first reading finds out what the recording knows of its collector, the second "
+    "runs the machines: one for the recorded settings, three for another threshold."
 )
 SCALES = "The same with fewer and more blocks alive at a time, and equally many events."
 
@@ -46,6 +60,7 @@ def document(results: StoreResults) -> str:
         ("Size of the store", SIZES, results.sizes and _sizes(results)),
         ("The heap at an instant, by the length", LENGTHS, results.lengths and _lengths(results.lengths)),
         ("The heap at an instant, by what is alive", SCALES, results.scales and _lengths(results.scales)),
+        ("Simulations, by the length", SIMULATIONS, results.lengths and _simulations(results.lengths)),
         ("Goals of the store", "", goal_list(results.goals)),
     ):
         if figures:
@@ -78,6 +93,26 @@ def _sizes(results: StoreResults) -> str:
 
 def _lengths(lengths: Sequence[Length]) -> str:
     return table(LENGTH_HEADER, [_length(each) for each in lengths])
+
+
+def _simulations(lengths: Sequence[Length]) -> str:
+    rows = []
+    for each in lengths:
+        if each.simulate_s:
+            recorded, other = each.simulate_s
+            events = each.size.events
+            rows.append(
+                [
+                    f"{events:,}",
+                    f"{statistics.median(each.blocks):,.0f}",
+                    f"{recorded:.2f}",
+                    f"{events / recorded / 1e6:.2f}",
+                    f"{other:.2f}",
+                    f"{events / other / 1e6:.2f}",
+                    f"{each.simulate_rss / 2**20:,.0f}",
+                ]
+            )
+    return table(SIMULATION_HEADER, rows)
 
 
 def _length(each: Length) -> list[str]:

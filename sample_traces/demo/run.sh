@@ -46,8 +46,20 @@ run tracekit replay unparse.tkt --at end --by type --limit 6
 say "What grew between two marks that the program set?"
 run tracekit replay unparse.tkt --from mark:quarter --to mark:done --by site --limit 8
 
-say "Where would it have died with 4 MiB for its heap?"
-run tracekit simulate unparse.tkt --memory-limit 4MiB
+say "Which of that looks like a leak?"
+run tracekit leaks unparse.tkt --since mark:quarter --to mark:done --limit 3
+
+say "Live bytes, resident memory and collections over time."
+run tracekit timeline unparse.tkt
+
+say "Why is memory not given back to the system at the end?"
+run tracekit fragmentation unparse.tkt --at mark:done --limit 5
+
+say "Would other thresholds of the garbage collector have helped, and what do they cost?"
+run tracekit simulate unparse.tkt --scenario recorded --scenario gc=10000 --scenario gc=off
+
+say "Where would it have died with 20 MiB, the interpreter included?"
+run tracekit simulate unparse.tkt --memory-limit 20MiB
 
 say "Your turn: the recording is in .demo/, and '. .venv/bin/activate' puts tracekit on the path."
 printf '  cd .demo && tracekit shell unparse.tkt\n'

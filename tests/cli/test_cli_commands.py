@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cli_support import HOSTILE, Cli, make_log
 
-from tracekit.cli.options import size, thresholds
+from tracekit.cli.options import size
 from tracekit.cli.query import QueryOptions
 from tracekit.errors import UsageError
 
@@ -51,6 +51,22 @@ def test_replay(cli: Cli, log: Path) -> None:
             {"key": "cache.py:10 (load)", "bytes": 1000, "blocks": 1},
         ],
         "groups_omitted": 0,
+        "stack_bytes": 240,
+        "stacks": [
+            {
+                "thread_id": 1,
+                "thread": "MainThread",
+                "bytes": 240,
+                "exact": True,
+                "seq": 6,
+                "events_before": 0,
+                "frames": [
+                    {"function": "<module>", "file": "app.py", "line": 5, "bytes": 120},
+                    {"function": "work", "file": "work.py", "line": 20, "bytes": 120},
+                ],
+            }
+        ],
+        "stacks_omitted": 0,
         "notes": [],
     }
     assert cli("replay", log).out == (
@@ -61,6 +77,12 @@ def test_replay(cli: Cli, log: Path) -> None:
         "-------  -----  ------  ------------------\n"
         "3.9 KiB  80.0%       4  work.py:20 (work)\n"
         " 1000 B  20.0%       1  cache.py:10 (load)\n"
+        "\n"
+        "stack segment: 240 B in the frames of 1 thread\n"
+        "\n"
+        "bytes  frames  events ago  thread      innermost frame\n"
+        "-----  ------  ----------  ----------  -----------------\n"
+        "240 B       2         now  MainThread  work (work.py:20)\n"
     )
 
 
@@ -101,8 +123,15 @@ def test_difference(cli: Cli, log: Path) -> None:
             "bytes_after": 4000,
             "blocks_before": 0,
             "blocks_after": 4,
+            "made_bytes": 4000,
+            "made_blocks": 4,
+            "status": "new",
         }
     ]
+    assert (document["bytes_before"], document["bytes_after"]) == (1000, 5000)
+    assert (document["made_bytes"], document["made_blocks"]) == (4000, 4)
+    assert document["statuses"]["new"] == {"groups": 1, "bytes": 4000, "blocks": 4}
+    assert document["status"] == ["new", "grown", "shrunk", "gone"]
     text = cli("replay", log, "--from", "mark:warm", "--to", "peak", "--by", "function").out
     assert text.startswith("from mark:warm (event 2, 2.0 ms)\nto   peak (event 6, 2.0 ms)\n")
     assert "+3.9 KiB in +4 blocks, by function" in text
@@ -111,6 +140,18 @@ def test_difference(cli: Cli, log: Path) -> None:
 def test_difference_has_defaults_for_both_ends(cli: Cli, log: Path) -> None:
     assert cli("replay", log, "--to", "peak", "--json").document["from"]["text"] == "start"
     assert cli("replay", log, "--from", "peak", "--json").document["to"]["text"] == "end"
+
+
+def test_difference_of_some_status(cli: Cli, log: Path) -> None:
+    def keys(status: str) -> list[str]:
+        answer = cli("replay", log, "--from", "peak", "--by", "function", "--json", "--status", status)
+        return [group["key"] for group in answer.document["groups"]]
+
+    assert keys("gone") == keys("new, gone") == ["work (work.py)"]
+    assert keys("new,grown,shrunk") == []
+    assert "nothing of that status changed" in cli("replay", log, "--from", "peak", "--status", "new").out
+    assert "--status cannot be 'old'" in cli("replay", log, "--from", "peak", "--status", "new,old").err
+    assert "--status is of a difference" in cli("replay", log, "--status", "new").err
 
 
 def test_difference_of_nothing(cli: Cli, log: Path) -> None:
@@ -142,7 +183,8 @@ def test_query_from_stdin(cli: Cli, log: Path) -> None:
     assert cli("query", log, "-", "--format", "csv", stdin="SELECT 1 AS one;\n").out == "one\n1\n"
 
 
-def test_query_keeps_its_tables_beside_the_log(cli: Cli, log: Path) -> None:
+def test_query_keeps_its_tables_beside_the_log(cli: Cli, tmp_path: Path) -> None:
+    log = make_log(tmp_path / "app.tkt")
     cache = log.with_name(log.name + ".duckdb")
     cli("query", log, "SELECT 1", "--no-cache")
     assert not cache.exists()
@@ -187,45 +229,6 @@ def test_query_to_what_is_no_file(cli: Cli, log: Path) -> None:
     assert Path("/dev/null").is_char_device()
 
 
-def test_simulate(cli: Cli, log: Path) -> None:
-    document = cli("simulate", log, "--json").document
-    for key in (
-        "scenario",
-        "collections",
-        "recorded_collections",
-        "arenas",
-        "peak_arenas",
-        "recorded_peak_arenas",
-        "peak_bytes",
-        "fragmentation",
-        "out_of_memory",
-        "unknown",
-        "notes",
-    ):
-        assert key in document
-    assert document["scenario"] == "recorded"
-    assert document["peak_bytes"] == 5000
-    assert document["out_of_memory"] is None
-    text = cli("simulate", log).out
-    assert text.startswith("scenario: recorded\n")
-    assert "peak live" in text
-
-
-def test_simulate_out_of_memory(cli: Cli, log: Path) -> None:
-    answer = cli("simulate", log, "--allocator", "malloc", "--memory-limit", "1k", "--json")
-    assert answer.status == 0
-    document = answer.document
-    assert document["scenario"] == "allocator malloc, memory-limit 1k"
-    event = document["out_of_memory"]
-    assert event["wanted_bytes"] == 1000
-    heap = event["heap"]
-    assert heap["by"] == "function"
-    assert heap["total_bytes"] == event["live_bytes"] == sum(group["bytes"] for group in heap["groups"])
-    text = cli("simulate", log, "--allocator", "malloc", "--memory-limit", "1k").out
-    assert "out of memory at event" in text
-    assert "what was alive just before" in text
-
-
 @pytest.mark.parametrize(
     ("text", "count"),
     [
@@ -250,13 +253,6 @@ def test_sizes(text: str, count: int) -> None:
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(UsageError):
         size("--memory-limit", text)
-
-
-def test_thresholds() -> None:
-    assert thresholds("--gc-threshold", "700, 10,10") == (700, 10, 10)
-    for text in ("", "1,2", "1,2,3,4", "a,b,c", "-1,2,3", "1,,3"):
-        with pytest.raises(UsageError):
-            thresholds("--gc-threshold", text)
 
 
 def test_verify(cli: Cli, log: Path) -> None:
@@ -331,6 +327,7 @@ def test_schema(cli: Cli) -> None:
         ("query", "SELECT error(qualname) FROM codes"),
         ("query", f'SELECT 1 AS "{HOSTILE.strip()}"'),
         ("simulate", "--allocator", "malloc", "--memory-limit", "5k"),
+        ("simulate", "--scenario", f"{HOSTILE.strip()}:gc=off", "--scenario", "allocator=malloc,limit=5k"),
         ("verify",),
         ("dump",),
         ("replay", "--at", "mark:nothing"),

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from cli_support import PROGRAM, Cli, environment, make_log
+from processes import TIMEOUT, running
 
 from tracekit.store.access import Access
 from tracekit.store.database import Store
@@ -74,14 +75,15 @@ def test_units(cli: Cli, log: Path) -> None:
 
 
 @pytest.mark.parametrize("cache", [True, False], ids=["cache", "no-cache"])
-def test_export(cli: Cli, log: Path, tmp_path: Path, cache: bool) -> None:
+def test_export(cli: Cli, tmp_path: Path, cache: bool) -> None:
+    fresh = make_log(tmp_path / "app.tkt")
     folder = tmp_path / "it's" / "tables"
     folder.parent.mkdir()
-    answer = cli("export", log, folder, *([] if cache else ["--no-cache"]))
+    answer = cli("export", fresh, folder, *([] if cache else ["--no-cache"]))
     assert (answer.status, answer.out) == (0, "")
     assert f"tracekit: wrote {folder}: " in answer.err
     assert "tracekit: next: duckdb -c " in answer.err
-    assert log.with_name(log.name + ".duckdb").exists() is cache
+    assert fresh.with_name(fresh.name + ".duckdb").exists() is cache
     assert [path.name for path in folder.parent.iterdir()] == ["tables"]
     assert folder.stat().st_mode & 0o777 == tmp_path.parent.stat().st_mode & 0o777 | 0o055
     files = Path(str(folder).replace("'", "''"))
@@ -179,6 +181,7 @@ def test_a_full_disk(cli: Cli, log: Path, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         preexec_fn=small_files,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 2
@@ -191,12 +194,10 @@ def test_a_full_disk(cli: Cli, log: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
 def test_ctrl_c_leaves_nothing(log: Path, tmp_path: Path, name: str) -> None:
     endless = "SELECT range, md5(range::VARCHAR) AS m FROM range(1000000000)"
-    with subprocess.Popen(
-        [*PROGRAM, "query", str(log), endless, "-o", name], cwd=tmp_path, env=environment()
-    ) as query:
-        deadline = time.monotonic() + 60
+    command = [*PROGRAM, "query", str(log), endless, "-o", name]
+    with running(command, cwd=tmp_path, env=environment()) as query:
         while not any(path.stat().st_size for path in tmp_path.glob(".out.*")):
-            assert time.monotonic() < deadline
+            assert query.poll() is None
             time.sleep(0.05)
         query.send_signal(signal.SIGINT)
         assert query.wait(60) == 130

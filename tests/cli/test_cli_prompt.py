@@ -21,6 +21,8 @@ from tracekit.cli.shell import COMMANDS
 
 Typing = Callable[..., list[str]]
 PAUSE_S = 0.5
+HUNG_S = 60
+"""Behind a text that is not a statement Ctrl-D means nothing, and the prompt would be there for ever."""
 CATALOGUE = Catalogue(tables={"sites": "view"}, columns={"sites": {"file": "VARCHAR"}})
 CTRL_C, CTRL_D, UP, TAB = "\x03", "\x04", "\x1b[A", "\t"
 
@@ -40,8 +42,15 @@ def typing(history: Path) -> Typing:
             for number, keys in enumerate([*first, last + CTRL_D]):
                 # Completions and history are looked up while the next keys are waited for.
                 threading.Timer(PAUSE_S * number, keyboard.send_text, [keys]).start()
-            read = editing(lambda: CATALOGUE, COMMANDS, history, input=keyboard, output=DummyOutput())
-            return list(statements(read, interactive=True))
+            end = threading.Timer(HUNG_S, keyboard.send_text, [CTRL_C + CTRL_D])
+            end.start()
+            try:
+                read = editing(lambda: CATALOGUE, COMMANDS, history, input=keyboard, output=DummyOutput())
+                typed = list(statements(read, interactive=True))
+                assert end.is_alive(), f"the end of what was typed was not seen, only {typed}"
+            finally:
+                end.cancel()
+            return typed
 
     return type_keys
 

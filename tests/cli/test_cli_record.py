@@ -120,6 +120,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
         "",
         "-q",
         "--quiet --force --follow",
+        "--no-source",
         "-o x.tkt --engine portable --max-frames 3",
         "--output=a=b.tkt --engine= --max-frames=007",
         "-o -q",

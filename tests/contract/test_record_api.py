@@ -11,6 +11,8 @@ import pytest
 from record_support import PYTHON, Outcome, Stage, Started, one_engine, run, sound
 
 from tracekit.errors import all_errors
+from tracekit.events import CollectionStart
+from tracekit.log.reader import LogReader
 from tracekit.log.summary import Summary, summarize
 
 
@@ -50,6 +52,30 @@ after = [bytes(5000) for _ in range(100)]
     assert [mark.name for mark in summary.marks] == ["start", "full", "end"]
     assert 300_000 < summary.end_bytes < 500_000
     assert (summary.engine, summary.exit_status, summary.argv) == (stage.engine, None, ["program.py"])
+
+
+def test_counts_of_the_collector_when_it_began(stage: Stage) -> None:
+    text = """
+import gc
+gc.disable()
+gc.collect()
+gc.collect(0)
+gc.collect(0)
+gc.collect(1)
+kept = [[] for _ in range(5000)]
+with recording():
+    more = [[] for _ in range(1000)]
+    gc.collect(0)
+"""
+    assert script(stage, text) == Outcome(b"", b"", 0)
+    with LogReader(stage.log) as reader:
+        began = reader.header.collector.counts
+        (at_collection,) = [r.counts for _, r in reader.records() if isinstance(r, CollectionStart)]
+    assert began is not None
+    assert began[1:] == (0, 1)
+    assert began[0] >= 5000
+    # What is made and gone on the way into the block counts, too: the portable engine imports there.
+    assert 700 < at_collection[0] - began[0] < 4000
 
 
 def test_process_is_as_before_and_after(stage: Stage) -> None:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import TIMEOUT
 from record_support import (
-    TIMEOUT,
     TRACEKIT,
     Outcome,
     Stage,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import random
 import signal
-import subprocess
+import termios
 import time
 from collections.abc import Callable
 
 import pytest
-from record_support import PYTHON, TIMEOUT, Stage, Started, environment, one_engine, recording
+from effort import examples
+from processes import running
+from record_support import PYTHON, Stage, Started, environment, one_engine, recording
 
 COUNT = """
 import signal, time
@@ -87,7 +90,7 @@ def test_ends_by_the_signal_as_python_does(stage: Stage, number: int, send: Send
 
 
 def test_interrupts_at_random_instants_show_the_program_only(stage: Stage) -> None:
-    rounds, chance = 25, random.Random(5)
+    rounds, chance = examples(25), random.Random(5)
     text = BUSY.replace("ROUNDS", str(rounds))
     with stage.started(text) as started:
         assert started.line() == "ready"
@@ -121,7 +124,7 @@ def cycles(n):
         a.append(a)
 signal.signal(signal.SIGALRM, handler)
 chance, shown = random.Random(7), set()
-for _ in range(100):
+for _ in range(TIMES):
     try:
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, 0.01))
         while True:
@@ -134,7 +137,7 @@ for _ in range(100):
         assert late.__context__ is None
 print(shown, signal.getsignal(signal.SIGALRM) is handler)
 print([n for n in signal.valid_signals() if callable(signal.getsignal(n))] == [2, 14])
-"""
+""".replace("TIMES", str(examples(100)))
 
 
 def test_handlers_that_raise_raise_in_the_program(stage: Stage) -> None:
@@ -193,15 +196,17 @@ print("interrupts:", count.interrupts, flush=True); time.sleep(50)
 def typed(command: list[str], stage: Stage) -> tuple[bytes, int]:
     """Run on a terminal of its own where somebody types ^C twice. All that is shown there, and the status."""
     master, slave = pty.openpty()
-    process = subprocess.Popen(
+    shown = b""
+    with running(
         command,
         cwd=stage.folder,
         env=environment(),
-        preexec_fn=lambda: os.login_tty(slave),  # noqa: PLW1509 - no thread runs here
-    )
-    os.close(slave)
-    shown = b""
-    try:
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # of the session that was made for it
+    ) as process:
+        os.close(slave)
         for awaited in (b"ready", b"interrupts: "):
             while awaited not in shown:
                 shown += os.read(master, 4096)
@@ -212,11 +217,9 @@ def typed(command: list[str], stage: Stage) -> tuple[bytes, int]:
                 shown += os.read(master, 4096)
             except OSError:  # the last process has closed the terminal
                 break
-        return shown, process.wait(TIMEOUT)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
+        status = process.wait()
+    os.close(master)
+    return shown, status
 
 
 @one_engine

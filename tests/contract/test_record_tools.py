@@ -20,11 +20,11 @@ def test_tools(stage: Stage, name: str) -> None:
 def test_a_large_heap(stage: Stage) -> None:
     """Stock is taken of much at once, within the time that a run may take at all."""
     text = """
-keep = [[str(i), i] for i in range(40_000)]
+keep = [[str(i), i] for i in range(20_000)]
 print(len(keep))
 """
     stage.code(text).same()
-    assert stage.sound().peak_bytes > 40_000 * 100
+    assert stage.sound().peak_bytes > 20_000 * 100
 
 
 def test_a_mistake_of_the_engine_ends_the_recording_not_the_program(stage: Stage) -> None:

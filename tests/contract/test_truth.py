@@ -48,7 +48,7 @@ CASES = {
     "leaking_cache": ["leaking_cache.py"],
     "cyclic_garbage": ["cyclic_garbage.py"],
     "batch_peak": ["batch_peak.py"],
-    "unparse_stdlib": ["../demo/unparse_stdlib.py", "6"],
+    "unparse_stdlib": ["../demo/unparse_stdlib.py", "2"],
     "json.tool": ["-m", "json.tool", str(ROOT / "schemas" / "log.v1.json")],
 }
 
@@ -77,10 +77,10 @@ def recorded(log: Path) -> dict[tuple[str, int], tuple[int, int]]:
             {"seq": moment.seq},
         ).rows()
         sites = {(str(file), int(str(line))): (int(str(size)), int(str(n))) for file, line, size, n in rows}
-        heap = heap_at(store, moment, by="site")
-    assert heap.total_bytes == sum(size for size, _ in sites.values())
-    assert heap.total_blocks == sum(count for _, count in sites.values())
-    assert sum(group.bytes for group in heap.groups) == heap.total_bytes
+        heap = heap_at(store, moment)
+        assert heap.total_bytes == sum(size for size, _ in sites.values())
+        assert heap.total_blocks == sum(count for _, count in sites.values())
+        assert sum(group.bytes for group in heap.by("site")) == heap.total_bytes
     return sites
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from effort import examples, stride
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces import Trace, TraceBuilder, random_trace, traces, write_log
@@ -82,7 +83,10 @@ def test_a_log_cut_at_every_length(small: SmallLog, tmp_path: Path) -> None:
     path, copy = tmp_path / "cut.tkt", tmp_path / "copy.tkt"
     header_end = small.extents[0][1]
     footer_end = small.extents[-1][1]
+    ends = {stop + near for _, stop in small.extents for near in (-1, 0, 1)}
     for length in range(len(small.data)):
+        if length not in ends and length % stride(4):
+            continue  # one place within a record is like another
         path.write_bytes(small.data[:length])
         if length < header_end:
             reads: list[Callable[[], object]] = [
@@ -128,7 +132,12 @@ def test_every_byte_flipped_in_turn_is_noticed_and_named(small: SmallLog, tmp_pa
     """No byte is without a guard: the place is named and all other records are recovered."""
     path, copy = tmp_path / "flipped.tkt", tmp_path / "copy.tkt"
     footer_end = small.extents[-1][1]
+    heads = {place for start, _ in small.extents for place in range(start, start + FRAME.size)}
     for offset in range(len(small.data)):
+        if PRELUDE.size <= offset < footer_end and offset not in heads and offset % stride(8):
+            continue  # one byte of a payload is like another
+        if bits == 0xFF and offset % stride(3):
+            continue  # what one bit does was tried everywhere
         damaged = bytearray(small.data)
         damaged[offset] ^= bits
         path.write_bytes(damaged)
@@ -201,7 +210,7 @@ def _behaves(path: Path, copy: Path) -> None:
         assert _events(copy) == found.events
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     trace=traces(max_events=40),
     seed=st.integers(0, 100),

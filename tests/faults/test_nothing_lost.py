@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import running
 
 from tracekit.log.columns import EventColumns
 from tracekit.log.reader import LogReader
@@ -83,14 +84,14 @@ def hold(log: Path, reported: list[int]) -> None:
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("TRACEKIT_KILLS", "10"))))
 def test_killed_at_a_random_instant(tmp_path: Path, seed: int) -> None:
-    with subprocess.Popen(command(tmp_path, "pass", -1), stdout=subprocess.PIPE) as process:
+    with running(command(tmp_path, "pass", -1), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         target = target_of(process.pid)
         time.sleep(random.Random(seed).uniform(0, 0.15))
         os.kill(target, signal.SIGKILL)
         rest = process.stdout.read()
-        process.wait(timeout=240)
+        process.wait()
     assert process.returncode == 128 + signal.SIGKILL or process.returncode == -signal.SIGKILL
     lines = (first + rest).split(b"\n")[:-1]
     assert len(lines) > 0

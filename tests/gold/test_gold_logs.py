@@ -19,7 +19,6 @@ from tracekit.log.reader import LogReader
 from tracekit.log.summary import summarize
 from tracekit.log.verify import verify
 from tracekit.replay.heap import heap_at
-from tracekit.replay.moment import resolve_moment
 from tracekit.store.opening import open_store
 
 MOST_BYTES = {"v1": 300_000, "v2": 300_000}
@@ -89,11 +88,11 @@ def test_the_heap_at_the_peak_and_at_the_end(trace: Path, tmp_path: Path) -> Non
     copy = Path(shutil.copy(trace, tmp_path))
     with open_store(copy) as store:
         for moment in ("peak", "end"):
-            heap = heap_at(store, resolve_moment(store, moment), by="site")
-            groups = [[group.key, group.bytes, group.blocks] for group in heap.groups]
+            heap = heap_at(store, moment)
+            groups = [[group.key, group.bytes, group.blocks] for group in heap.by("site")]
             assert groups == answers["heap"][moment], moment
             assert groups
-            assert heap.total_bytes == sum(group.bytes for group in heap.groups)
+            assert heap.total_bytes == sum(group.bytes for group in heap.by("domain"))
     assert answers["summary"]["peak_bytes"] == sum(group[1] for group in answers["heap"]["peak"])
 
 
@@ -104,8 +103,8 @@ def test_types_and_causes_where_the_engine_knows_them(trace: Path) -> None:
     assert (known.types, known.causes) == ("types" in answers, "causes" in answers)
     with open_store(trace, cache=False) as store:
         for moment, groups in answers.get("types", {}).items():
-            heap = heap_at(store, resolve_moment(store, moment), by="type")
-            assert [[group.key, group.bytes, group.blocks] for group in heap.groups] == groups, moment
+            found = heap_at(store, moment).by("type")
+            assert [[group.key, group.bytes, group.blocks] for group in found] == groups, moment
             assert {"builtins.str", "builtins.dict", "builtins.function"} & {key for key, *_ in groups}
         if known.causes:
             rows = store.query("SELECT cause, count(*) FROM events WHERE kind = 'free' GROUP BY ALL").rows()

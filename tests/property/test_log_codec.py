@@ -7,6 +7,7 @@ import random
 import msgspec
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces import Trace, traces
@@ -86,7 +87,7 @@ FIRST = st.one_of(st.just(0), st.integers(0, 2**62))
 
 
 @native
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(seed=st.integers(0, 1 << 30), count=st.integers(1, 400), first_seq=FIRST)
 def test_steps_come_back_equal(seed: int, count: int, first_seq: int) -> None:
     rows = like_pymalloc(seed, count, first_seq)
@@ -97,7 +98,7 @@ def test_steps_come_back_equal(seed: int, count: int, first_seq: int) -> None:
         assert_equal(decode_in_python(batch, monkeypatch), rows)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     seeds=st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(1, 200)), max_size=4), plainly=st.booleans()
 )
@@ -110,7 +111,7 @@ def test_memory_that_is_used_again(seeds: list[tuple[int, int]], plainly: bool) 
         assert_equal(decode_batch(batch, memory), rows)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(trace=traces(max_events=60))
 def test_any_recording_comes_back_equal_by_every_way(trace: Trace) -> None:
     rows = trace.columns()
@@ -176,7 +177,7 @@ def outcome(batch: EventBatch) -> EventColumns | None:
 
 
 @native
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(seed=st.integers(0, 1 << 30), count=st.integers(1, 120), first_seq=FIRST)
 def test_damaged_batches_are_refused_or_read_alike(seed: int, count: int, first_seq: int) -> None:
     chance = random.Random(seed)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,7 +155,7 @@ def folded(
 
 
 @pytest.mark.parametrize("form", [pytest.param(KernelLifetimes, marks=native), NumpyLifetimes])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     seed=st.integers(0, 1 << 30),
     count=st.integers(0, 150),

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -186,7 +187,7 @@ def test_values_at_the_edge_of_a_width(width: int) -> None:
         assert decode_column("x", column, len(values)).tolist() == values
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(trace=traces(max_events=30))
 def test_a_batch_is_its_own_inverse(trace: Trace) -> None:
     columns = trace.columns()

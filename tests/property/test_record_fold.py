@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ring_support import allocation, fold_all, free, slot, time_passes
@@ -94,7 +95,7 @@ def told(found: list[Found]) -> tuple[list[object], bytes, list[tuple[int, int]]
     return definitions, nodes, types
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(data=STREAM, cuts=CUTS, other_cuts=CUTS, room=st.integers(1, 40), stamps=STAMPS)
 def test_both_folds_are_equal(
     data: bytes, cuts: list[int], other_cuts: list[int], room: int, stamps: bytes
@@ -108,7 +109,7 @@ def test_both_folds_are_equal(
     assert (native.next_seq, native.time_ns) == (python.next_seq, python.time_ns)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(addresses=st.lists(st.integers(1, 3000), max_size=400))
 def test_many_blocks_in_many_regions(addresses: list[int]) -> None:
     """An address that comes again is freed: the live set grows and shrinks."""

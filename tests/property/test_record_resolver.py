@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +52,7 @@ def resolved(
     return said
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(rounds=st.lists(st.tuples(st.lists(CODES, max_size=5), st.lists(NODES, max_size=20)), max_size=4))
 def test_both_resolvers_are_equal(
     rounds: list[tuple[list[tuple[int, int, int, bytes]], list[tuple[int, ...]]]],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import traces
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from tracekit.store.database import Store
 from tracekit.store.opening import open_store
 from tracekit.store.tree import NO_NODE, lay_out
 
-slow = settings(max_examples=20, suppress_health_check=list(HealthCheck))
+slow = settings(max_examples=examples(20), suppress_health_check=list(HealthCheck))
 
 Row = tuple[object, ...]
 Sums = tuple[int, int, int, int]

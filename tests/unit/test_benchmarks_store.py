@@ -24,7 +24,18 @@ SAMPLE = Path(__file__).parents[2] / "sample_traces" / "v2" / "batch_peak.native
 
 def length(events: int, instant_s: float) -> Length:
     size = Size(events, events, events * 8)
-    return Length(35_000, size, 10.0, 500 << 20, 100 << 20, 0.05, [instant_s] * 20, [34_000, 36_000])
+    return Length(
+        alive=35_000,
+        size=size,
+        build_s=10.0,
+        build_rss=500 << 20,
+        ask_rss=100 << 20,
+        open_s=0.05,
+        instants_s=[instant_s] * 20,
+        blocks=[34_000, 36_000],
+        simulate_s=[10.0, 16.0],
+        simulate_rss=900 << 20,
+    )
 
 
 @pytest.fixture
@@ -42,19 +53,24 @@ def results() -> StoreResults:
 
 def test_goals(results: StoreResults) -> None:
     told = goals(results)
-    assert [goal.met for goal in told] == [True, True, False, True]
+    assert [goal.met for goal in told] == [True, True, False, True, True, True]
     assert [goal.figure for goal in told] == [
         "9.00 M",
         "500 MiB",
         "at worst 40.0 ms (100,000,000 events)",
         "8.00",
+        "10.00 M",
+        "900 MiB",
     ]
+    results.lengths[-1].simulate_s[0] = 25.0
+    results.lengths[-1].simulate_rss = 2 << 30
+    assert [goal.met for goal in goals(results)][-2:] == [False, False]
 
 
 def test_what_was_not_measured_is_not_judged(results: StoreResults) -> None:
     results.asked[FIRST].runs.clear()
     results.lengths = results.lengths[:1]
-    assert [goal.met for goal in goals(results)] == [None, None, True, None]
+    assert [goal.met for goal in goals(results)] == [None, None, True, None, None, None]
     assert {goal.met for goal in goals(StoreResults(FACTS, 1))} == {None}
 
 
@@ -69,6 +85,7 @@ def test_tables(results: StoreResults) -> None:
     assert (
         "| 1,000,000 | 35,000 | 10.00 | 0.10 | 500 | 1.00 | 8.00 | 50.0 | 10.0 | 10.0 | 10.0 | 100 |" in text
     )
+    assert "| 1,000,000 | 35,000 | 10.00 | 0.10 | 16.00 | 0.06 | 900 |" in text
     assert "40.0 ms (100,000,000 events): not met" in text
     assert "###" not in document(StoreResults(FACTS, 1))
 
@@ -92,6 +109,10 @@ def test_probe(tmp_path: Path) -> None:
     assert len(set(asked.blocks)) > 1
     probe.main(["ask", str(log), str(output), "--instants", "7", "--seed", "4"])
     assert msgspec.json.decode(output.read_bytes(), type=probe.Answer).blocks == asked.blocks
+    assert probe.main(["simulate", str(log), str(output)]) == 0
+    simulated = msgspec.json.decode(output.read_bytes(), type=probe.Answer)
+    assert len(simulated.simulate_s) == len(probe.SCENARIOS) == 2
+    assert all(seconds > 0 for seconds in simulated.simulate_s)
 
 
 def test_a_shortened_program_is_the_same_but_for_its_turns(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import tracekit
 import tracekit.errors
 from tracekit.record import TARGET_MODULES
 
@@ -26,11 +27,13 @@ ALLOWED: dict[str, set[str]] = {
     "record": {"events", "errors", "log", "_native"},
     "store": {"events", "errors", "log"},
     "replay": {"events", "errors", "store"},
-    "simulator": {"events", "errors", "store"},
+    "simulator": {"events", "errors", "store", "_native"},
     "report": {"events", "errors"},
     "cli": {"events", "errors", "log", "record", "store", "replay", "simulator", "report"},
 }
-HEAVY = ("msgspec", "numpy", "duckdb", "typer", "rich", "backports.zstd", "prompt_toolkit")
+LATER = ("replay", "errors")
+"""What the package's own __init__ may name besides, to be imported when it is asked for."""
+HEAVY = ("msgspec", "numpy", "duckdb", "typer", "rich", "backports.zstd", "prompt_toolkit", "textual")
 
 
 def module_name(path: Path) -> str:
@@ -70,6 +73,16 @@ def imports(name: str, *, typing: bool) -> Iterator[str]:
         pending.extend(ast.iter_child_nodes(node))
 
 
+def check_what_programs_import() -> None:
+    """The package's own __init__ reaches only what runs in programs; it names the rest for type checkers and
+    in its table of what is imported when it is asked for.
+    """
+    now = {part_of(imported) for imported in imports("tracekit", typing=False)}
+    assert now - {"importlib"} <= {"", "record", "_version"}
+    assert {part_of(module) for module in tracekit._LATER.values()} <= {*LATER, "record"}
+    assert all(module in MODULES for module in tracekit._LATER.values())
+
+
 def part_of(name: str) -> str:
     parts = name.split(".")
     return parts[1] if len(parts) > 1 else ""
@@ -78,10 +91,10 @@ def part_of(name: str) -> str:
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_go_one_way(name: str) -> None:
     part = part_of(name)
-    # The package's own __init__ is what programs import: it may reach only what runs inside them.
-    allowed = {"record", "_version"} if part in ("", "__main__") else ALLOWED[part] | {part, "_version"}
-    if part == "__main__":
-        allowed = {"cli"}
+    allowed = {"cli"} if part == "__main__" else ALLOWED.get(part, set()) | {part, "_version"}
+    if part == "":
+        allowed = {"record", "_version", *LATER}
+        check_what_programs_import()
     for imported in imports(name, typing=True):
         if imported.split(".")[0] == "tracekit" and imported != "tracekit":
             assert part_of(imported) in allowed, f"{name} imports {imported}"
@@ -109,7 +122,9 @@ def test_what_runs_in_the_target_exists(name: str) -> None:
 
 def loaded_by(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint(*sys.modules, sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True
+    )
     return set(done.stdout.split())
 
 
@@ -119,10 +134,50 @@ def test_import_of_the_package_is_light() -> None:
     assert not loaded.intersection(HEAVY)
 
 
+@pytest.mark.parametrize("name", sorted(tracekit._LATER))
+def test_names_that_are_imported_when_they_are_asked_for(name: str) -> None:
+    assert name in tracekit.__all__
+    assert name in dir(tracekit)
+    value = getattr(tracekit, name)
+    assert (value.__module__, value.__name__) == (tracekit._LATER[name], name)
+
+
+def test_type_checkers_are_told_the_same_names() -> None:
+    """What is imported for type checkers only is what the table gives at run time."""
+    tree = ast.parse(MODULES["tracekit"].read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and is_type_checking(node.test))
+    told = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told.pop("record") == "tracekit.record.api"
+    assert told == tracekit._LATER
+    assert sorted([*told, "__version__", "mark", "record"]) == sorted(tracekit.__all__)
+
+
+def test_what_a_recorded_program_calls_stays_light() -> None:
+    for statement in (
+        "import tracekit; tracekit.mark('x')",
+        "import tracekit; dir(tracekit); hasattr(tracekit, 'nothing')",
+        "import tracekit; tracekit.record('x.tkt')",
+    ):
+        loaded = loaded_by(statement)
+        assert not loaded.intersection(HEAVY), statement
+        assert "tracekit.replay" not in loaded
+    assert "duckdb" in loaded_by("import tracekit; tracekit.open")
+
+
+def test_the_package_has_no_other_names() -> None:
+    with pytest.raises(AttributeError, match="module 'tracekit' has no attribute 'opne'"):
+        tracekit.opne  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_help_needs_neither_database_nor_arrays() -> None:
     loaded = loaded_by(
         "import contextlib, io\nfrom tracekit.cli.app import main\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n    assert main(['--help']) == 0"
     )
     assert "tracekit.cli.app" in loaded
-    assert not loaded.intersection({"duckdb", "numpy", "msgspec", "prompt_toolkit"})
+    assert not loaded.intersection({"duckdb", "numpy", "msgspec", "prompt_toolkit", "textual"})

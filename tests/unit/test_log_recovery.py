@@ -11,7 +11,18 @@ from log_support import file_size_limit
 from traces import Trace, TraceBuilder, random_trace, write_log
 
 from tracekit.errors import FileMissingError, NotALogError, OutputExistsError, OutputUnwritableError
-from tracekit.events import Definitions, EventBatch, Header, LogRecord, Mark, Notice
+from tracekit.events import (
+    Definitions,
+    EventBatch,
+    Header,
+    LogRecord,
+    Mark,
+    Notice,
+    OlderArena,
+    OlderPool,
+    SourceLine,
+    ThreadStack,
+)
 from tracekit.log.columns import empty_columns
 from tracekit.log.dump import BareEvent, DumpRecord, dump
 from tracekit.log.format import pack_prelude
@@ -209,3 +220,33 @@ def test_a_free_that_was_lost_may_have_ended_what_a_realloc_replaces(tmp_path: P
         problems[missing] = [problem.partition(": ")[2] for problem in verify(path).problems]
     assert problems[True] == []
     assert problems[False] == ["event 3 replaces the block of event 1, which is still alive"]
+
+
+def test_call_paths_of_marks_keep_their_mark_when_the_paths_are_lost(tmp_path: Path) -> None:
+    build = TraceBuilder()
+    stack = build.stack(("a.py", "f", 1))
+    build.source_line(1, 1, "f()")
+    build.older_pool(0x1000, 16, 5)
+    build.mark("where", stacks={1: stack})
+    path = write_log(tmp_path / "a.tkt", build.finish(), seed=None)
+    damaged(path, Definitions)
+    recover(path, tmp_path / "b.tkt")
+    assert verify(tmp_path / "b.tkt").problems == []
+    with LogReader(tmp_path / "b.tkt") as log:
+        marks = [record for _, record in log.records() if isinstance(record, Mark)]
+    assert [mark.stacks for mark in marks if mark.name == "where"] == [[ThreadStack(1, stack)]]
+
+
+def test_whole_definitions_are_kept(tmp_path: Path) -> None:
+    build = TraceBuilder()
+    build.stack(("a.py", "f", 1))
+    build.source_line(1, 1, "f()")
+    build.older_pool(0x1000, 16, 5)
+    build.older_arena(0x1000)
+    path = write_log(tmp_path / "a.tkt", build.finish(), seed=None)
+    recover(path, tmp_path / "b.tkt")
+    with LogReader(tmp_path / "b.tkt") as log:
+        found = [record for _, record in log.records() if isinstance(record, Definitions)]
+    assert [record.lines for record in found if record.lines] == [[SourceLine(1, 1, "f()")]]
+    assert [record.older_pools for record in found if record.older_pools] == [[OlderPool(0x1000, 16, b"\5")]]
+    assert [record.older_arenas for record in found if record.older_arenas] == [[OlderArena(0x1000, 1 << 20)]]

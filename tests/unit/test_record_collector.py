@@ -6,9 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 from ring_support import allocations, frees, packed, slot, time_passes
 
-from tracekit.events import CollectionStart, CollectionStop, LiveTypes, Mark, MemorySample, Notice, Thread
+from tracekit.events import (
+    CollectionStart,
+    CollectionStop,
+    Definitions,
+    LiveTypes,
+    LogRecord,
+    Mark,
+    MemorySample,
+    Notice,
+    OlderArena,
+    OlderPool,
+    Thread,
+    ThreadStack,
+)
 from tracekit.log.livetypes import decode_live_types
 from tracekit.log.reader import LogReader
 from tracekit.log.summary import summarize
@@ -33,6 +47,7 @@ FACTS = {
     "build": "3.11.7 (main)",
     "executable": "/usr/bin/python",
     "thresholds": "700,10,10",
+    "gc_counts": "421,3,5",
     "gc_enabled": "1",
     "max_frames": "64",
     "malloc": "",
@@ -245,3 +260,73 @@ def test_abandoned_logs_have_no_footer(tmp_path: Path) -> None:
         threads = [record for _, record in reader.records(batches=False)]
     assert threads
     assert Thread(1, "MainThread") in [t for record in threads for t in getattr(record, "threads", [])]
+
+
+def recorded(path: Path, pieces: list[Piece]) -> list[LogRecord]:
+    """The records of a log made of these; the log verifies."""
+    collector = collector_for(path)
+    collector.take(slots_of([*pieces, mark("end", 9000, own=True)]))
+    collector.close(0)
+    assert verify(path).problems == []
+    with LogReader(path) as reader:
+        return [record for _, record in reader.records(batches=False)]
+
+
+def where(*pairs: tuple[int, int]) -> bytes:
+    return b"".join(slots.MARK_STACK.pack(*pair) for pair in pairs)
+
+
+def test_a_mark_says_where_threads_are(tmp_path: Path) -> None:
+    """Frames whose code is known are the stacks of equal line nodes; what was never defined is left out."""
+    head = slots.CODE_HEAD.pack(3, 5) + slots.pack_texts("app.py", "work")
+    frame = slots.FRAME_NODE.pack
+    story: list[Piece] = [
+        *STORY[:4],
+        RingDefinition(slots.DEF_CODE, 0, 0, head + b"\xd0\x00\x00"),
+        RingDefinition(slots.DEF_LINE_NODES, 0, 0, slots.LINE_NODE.pack(2, 0, 1, 3)),
+        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(3, 0, 1, 3, 3) + slots.pack_texts("work")),
+        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(4, 3, 1, 9, 3) + slots.pack_texts("work")),
+        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(5, 3, 1, 9, 8) + slots.pack_texts("unknown")),
+    ]
+    tails = [b"", where((1, 3), (1, 4), (1, 5), (1, 77), (9, 3)), where((1, 3))[:-1], where((1, 1 << 31))]
+    for number, tail in enumerate(tails):
+        named = mark(str(number), 5000)
+        story.append(RingDefinition(slots.DEF_MARK, 5000, 1, named.payload + tail))
+    records = recorded(tmp_path / "app.tkt", story)
+    stacks = {record.name: record.stacks for record in records if isinstance(record, Mark)}
+    assert stacks == {
+        "start": UNSET,
+        "0": UNSET,
+        "1": [ThreadStack(1, 2), ThreadStack(1, 4), ThreadStack(1, 5), ThreadStack(1, 0)],
+        "2": UNSET,
+        "3": [ThreadStack(1, 0)],
+        "end": UNSET,
+    }
+    defined = [stack for record in records if isinstance(record, Definitions) for stack in record.stacks]
+    codes = {
+        code.code_id: code for record in records if isinstance(record, Definitions) for code in record.codes
+    }
+    assert [(stack.stack_id, stack.parent_id, codes[stack.code_id].qualname) for stack in defined] == [
+        (2, 0, "work"),
+        (4, 2, "work"),
+        (5, 2, "<unknown>"),
+    ]
+
+
+def test_what_the_allocator_held(tmp_path: Path) -> None:
+    """Arenas and pools come as they were told, and what cannot be true does not."""
+    pool = slots.OLDER_POOL.pack
+    pools = pool(4096, 16, 9) + b"\xff\x01" + pool(8192, 0, 8) + b"\x01" + pool(1 << 60, 16, 1) + b"\x01"
+    story: list[Piece] = [
+        *STORY[:3],
+        RingDefinition(slots.DEF_OLDER_ARENAS, 0, 0, slots.OLDER_ARENA.pack(1 << 20, 1 << 20) + b"rest"),
+        RingDefinition(slots.DEF_OLDER_ARENAS, 0, 0, slots.OLDER_ARENA.pack(1 << 60, 1 << 20)),
+        RingDefinition(slots.DEF_OLDER_POOLS, 0, 0, pools),
+        RingDefinition(slots.DEF_OLDER_POOLS, 0, 0, pool(1 << 15, 32, 80) + b"\x03"),
+    ]
+    found = [r for r in recorded(tmp_path / "app.tkt", story) if isinstance(r, Definitions)]
+    assert [arena for record in found for arena in record.older_arenas] == [OlderArena(1 << 20, 1 << 20)]
+    assert [one for record in found for one in record.older_pools] == [
+        OlderPool(4096, 16, b"\xff\x01"),
+        OlderPool(1 << 15, 32, b"\x03"),
+    ]

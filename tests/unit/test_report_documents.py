@@ -24,6 +24,9 @@ def test_heap() -> None:
             {"key": "x\x1b", "bytes": 512, "blocks": 8},
         ],
         "groups_omitted": 1,
+        "stack_bytes": 0,
+        "stacks": [],
+        "stacks_omitted": 0,
         "notes": ["types are not recorded"],
     }
     assert list(heap_lines(document)) == [
@@ -35,6 +38,8 @@ def test_heap() -> None:
         "3.0 KiB  75.0%       1  load (a.py)",
         "  512 B  12.5%       8  x\\x1b",
         "... and 1 more group (--limit 0 shows all)",
+        "",
+        "stack segment: no thread is known to have been there yet",
         "",
         "note: types are not recorded",
     ]
@@ -48,6 +53,9 @@ def test_empty_heap() -> None:
         "total_blocks": 0,
         "groups": [],
         "groups_omitted": 0,
+        "stack_bytes": 0,
+        "stacks": [],
+        "stacks_omitted": 0,
         "notes": [],
     }
     assert list(heap_lines(document))[:2] == ["heap at start (event 0, 0 s)", "0 B in 0 blocks, by site"]
@@ -62,26 +70,47 @@ def test_difference() -> None:
         "bytes_after": 1024,
         "blocks_before": 2,
         "blocks_after": 1,
+        "made_bytes": 512,
+        "made_blocks": 1,
+        "status": "shrunk",
     }
-    document = {
+    none = {"groups": 0, "bytes": 0, "blocks": 0}
+    document: dict[str, Any] = {
         "from": {"text": "start", "seq": 0, "time_s": 0.0},
         "to": PEAK,
         "by": "site",
         "total_bytes": -1024,
         "total_blocks": -1,
+        "bytes_before": 3072,
+        "bytes_after": 2048,
+        "made_bytes": 1536,
+        "made_blocks": 2,
+        "statuses": {
+            "new": none,
+            "grown": {"groups": 1, "bytes": 1024, "blocks": 1},
+            "shrunk": {"groups": 1, "bytes": -1024, "blocks": -1},
+            "gone": {"groups": 1, "bytes": -1024, "blocks": -1},
+        },
         "groups": [group],
-        "groups_omitted": 0,
+        "groups_omitted": 2,
         "notes": [],
     }
     assert list(difference_lines(document)) == [
         "from start (event 0, 0 s)",
         "to   peak (event 1,234, 56.0 ms)",
         "-1.0 KiB in -1 block, by site",
+        "3.0 KiB before; 2.0 KiB after, 1.5 KiB of them allocated in between",
+        "groups: 1 grown +1.0 KiB, 1 shrunk -1.0 KiB, 1 gone -1.0 KiB",
         "",
-        "  change  blocks   before    after  site",
-        "--------  ------  -------  -------  ----------",
-        "-1.0 KiB      -1  2.0 KiB  1.0 KiB  a.py:1 (f)",
+        "  change  blocks   before    after   made  status  site",
+        "--------  ------  -------  -------  -----  ------  ----------",
+        "-1.0 KiB      -1  2.0 KiB  1.0 KiB  512 B  shrunk  a.py:1 (f)",
+        "... and 2 more changed groups (--limit 0 shows all)",
     ]
+    document |= {"groups": [], "groups_omitted": 0}
+    assert list(difference_lines(document))[-1] == "nothing of that status changed"
+    document["statuses"] = dict.fromkeys(("new", "grown", "shrunk", "gone"), none)
+    assert list(difference_lines(document))[-2:] == ["", "nothing changed"]
 
 
 def summary() -> dict[str, Any]:
@@ -180,7 +209,7 @@ def test_simulation() -> None:
     assert lines[0] == "scenario: recorded"
     assert "arena size" in text or "arena_size" in text
     assert "1.0 MiB" in text
-    assert any(line.split() == ["collections", "unknown", "3", "/", "2", "/", "1"] for line in lines)
+    assert "collections of generation 0 / 1 / 2    unknown  3 / 2 / 1" in lines
     assert any(line.split() == ["peak", "arenas", "7", "unknown"] for line in lines)
     assert "unknown: recorded peak arenas: no arena was recorded" in lines
     assert lines[-1] == "note: large blocks are modelled"
@@ -204,7 +233,7 @@ def test_simulation_that_runs_out_of_memory() -> None:
     }
     lines = list(simulation_lines(document))
     at = lines.index("out of memory at event 4,000, 1.00 s: 2.0 KiB wanted, 1.0 KiB live, 4.0 KiB footprint")
-    assert lines[at + 1] == "what was alive just before: 2 blocks, by function"
+    assert lines[at + 1] == "what was alive just before: 1.0 KiB in 2 blocks, by function"
     assert "1.0 KiB  100.0%       2  f (a.py)" in lines
 
 

@@ -12,7 +12,7 @@ import pytest
 import simulator_reality
 
 from tracekit.simulator.parameters import VERSIONS, PyMallocParameters
-from tracekit.simulator.pymalloc import Pool, PyMalloc
+from tracekit.simulator.pymalloc import PyMalloc
 from tracekit.simulator.system import DEFAULT_MMAP_THRESHOLD, AddressSpace, chunk_bytes, round_up
 
 CHECKPOINTS, PHASES, OPERATIONS = 24, 4, 240_000
@@ -53,16 +53,17 @@ def test_arenas_and_pools_are_those_of_this_interpreter(seed: int) -> None:
     parameters = VERSIONS.get(sys.version_info[:2], PyMallocParameters())
     pymalloc = PyMalloc(replace(parameters, arena_aligned=losing == {False}), AddressSpace())
     steps, _ = simulator_reality.operations(seed, OPERATIONS, PHASES)
-    pools: dict[int, Pool] = {}
+    places: dict[int, int] = {}
     every = OPERATIONS // CHECKPOINTS
     arenas = []
     for checkpoint, told in enumerate(real):
         for slot, size in steps[checkpoint * every : (checkpoint + 1) * every]:
             if size:
-                pools[slot] = pymalloc.allocate((size - 1) >> 4)
+                places[slot] = pymalloc.allocate((size - 1) >> 4)
             else:
-                pymalloc.free(pools.pop(slot))
-        modelled = Counter(16 * (pool.szidx + 1) for pool in set(pools.values()))
+                pymalloc.free(places.pop(slot))
+        in_use = {pymalloc.pool_of(place) for place in places.values()}
+        modelled = Counter(16 * (pool.szidx + 1) for pool in in_use)
         for size in simulator_reality.CLASS_BYTES:
             name = f"pools {size}"
             assert told.get(name, 0) - start.get(name, 0) == modelled[size], (checkpoint, size)

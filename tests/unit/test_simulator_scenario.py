@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from simulator_support import NATIVE, PORTABLE, FakeTrace, Step, allocations, frees
-from traces import sample_capabilities
 
 from tracekit.errors import ScenarioError
 from tracekit.events import AllocatorInfo, Cause, Domain, PythonInfo
-from tracekit.simulator.machine import OutOfMemory
-from tracekit.simulator.scenario import Scenario, Simulation, simulate
+from tracekit.simulator.outcome import OutOfMemory
+from tracekit.simulator.results import Simulation
+from tracekit.simulator.scenario import Scenario
+from tracekit.simulator.simulation import simulate
 from tracekit.store.steps import Steps
 
 MIB = 1 << 20
@@ -27,8 +28,14 @@ def program(cause: Cause = Cause.GC) -> list[Step]:
     return [*first, *frees(first[:2000], cause), *allocations([512] * 1000, first=4000)]
 
 
+ONE_COLLECTION: dict[str, list[tuple[object, ...]]] = {
+    "gc_collections": [(4000, 6001, 0, 701, 1, 0, 700, 10, 10, 0, 0, 1000, 1)]
+}
+
+
 def run(steps: list[Step] | None = None, **changes: object) -> Simulation:
-    return simulate(FakeTrace(program() if steps is None else steps), scenario(**changes))
+    trace = FakeTrace(program() if steps is None else steps, tables=ONE_COLLECTION)
+    return simulate(trace, scenario(**changes))
 
 
 def scenario(**changes: object) -> Scenario:
@@ -44,7 +51,10 @@ def test_as_it_was_recorded() -> None:
     assert result.fragmentation == pytest.approx(1 - 3000 * 512 / (3 * MIB))
     assert result.peak_fragmentation == pytest.approx(1 - 4000 * 512 / (3 * MIB))
     assert result.out_of_memory is None
-    assert [point.arenas for point in result.timeline] == [1, 2, 3]
+    assert [point.arenas_high for point in result.timeline] == sorted(
+        point.arenas_low or 0 for point in result.timeline
+    )
+    assert {point.arenas_high for point in result.timeline} == {1, 2, 3}
     assert result.settings["pools_per_arena"] == 63
 
 
@@ -57,7 +67,8 @@ def test_smaller_arenas_and_pools() -> None:
 
 def test_plain_malloc() -> None:
     result = run(allocator="malloc")
-    assert (result.arenas, result.peak_arenas, result.timeline) == (0, 0, [])
+    assert (result.arenas, result.peak_arenas) == (0, 0)
+    assert {point.arenas_high for point in result.timeline} == {0}
     assert result.fragmentation is result.peak_fragmentation is None
     assert set(result.unknown) >= {"fragmentation", "peak_fragmentation"}
     assert result.peak_footprint_bytes == -(-4000 * 528 // 4096) * 4096
@@ -95,12 +106,17 @@ def test_collections_are_unknown_without_tracked_blocks(thresholds: tuple[int, i
 
 
 def test_what_was_recorded_is_told_apart_from_what_was_not() -> None:
-    told = simulate(FakeTrace(program(), NATIVE, [(0, 5), (2, 1)], peak_arenas=7), Scenario())
-    assert told.recorded_collections == [5, 0, 1]
-    assert told.recorded_peak_arenas == 7
+    collections = [(seq, seq, generation, *[0] * 10) for seq, generation in ((1, 0), (2, 2), (3, 0))]
+    tables: dict[str, list[tuple[object, ...]]] = {
+        "gc_collections": [*collections],
+        "arenas": [(None, None, 5 << 20), (1, 4, 6 << 20), (2, 9, 7 << 20), (5, None, 8 << 20)],
+    }
+    told = simulate(FakeTrace(program(), NATIVE, tables), Scenario())
+    assert told.recorded_collections == [2, 0, 1]
+    assert told.recorded_peak_arenas == 3
     assert "recorded_peak_arenas" not in told.unknown
-    result = simulate(FakeTrace(program(), PORTABLE, [(0, 5)], peak_arenas=7), Scenario())
-    assert result.recorded_collections == [5, 0, 0]
+    result = simulate(FakeTrace(program(), PORTABLE, tables), Scenario())
+    assert result.recorded_collections == [2, 0, 1]
     assert result.recorded_peak_arenas is None
     assert "does not record arenas" in result.unknown["recorded_peak_arenas"]
 
@@ -123,7 +139,11 @@ def test_a_memory_limit_stops_the_simulation() -> None:
 def test_progress_reaches_the_total() -> None:
     seen: list[tuple[int, int]] = []
     simulate(FakeTrace(program(), batch=1000), Scenario(), lambda done, total: seen.append((done, total)))
-    assert seen == [(1000 * number, 7000) for number in range(1, 8)]
+    # The recording cannot say when collections fall due: it is not read for that.
+    assert seen == [(7000 + 1000 * number, 14000) for number in range(1, 8)] + [(14000, 14000)]
+    native = FakeTrace(program(), NATIVE, batch=1000)
+    simulate(native, Scenario(), lambda done, total: seen.append((done, total)))
+    assert seen[8:] == [(1000 * number, 14000) for number in range(1, 15)] + [(14000, 14000)]
 
 
 def notes_of(trace: FakeTrace, **changes: object) -> str:
@@ -148,10 +168,10 @@ def test_notes_name_an_interpreter_that_the_model_does_not_know() -> None:
     assert "allocator malloc" in notes_of(FakeTrace([], replace(NATIVE, allocator=plain)))
 
 
-def test_tracked_blocks_are_not_enough_for_this_version() -> None:
-    header = replace(PORTABLE, capabilities=sample_capabilities())
-    result = simulate(FakeTrace([], header), Scenario())
-    assert "no model of the collector" in result.unknown["collections"]
+def test_a_moment_to_freeze_at() -> None:
+    assert run(gc_freeze_at="mark:there").settings["gc_freeze_at"] == "mark:there"
+    with pytest.raises(ScenarioError, match="no moment 'mark:nowhere'"):
+        run(gc_freeze_at="mark:nowhere")
 
 
 NONSENSE: list[tuple[dict[str, object], str]] = [
@@ -167,6 +187,7 @@ NONSENSE: list[tuple[dict[str, object], str]] = [
     ({"arena_size": 1 << 32}, "too large"),
     ({"gc_thresholds": (-1, 10, 10)}, "threshold -1 of generation 0"),
     ({"gc_thresholds": (700, 10, -2)}, "threshold -2 of generation 2"),
+    ({"gc_thresholds": (2**31, 10, 10)}, "above 2147483647"),
     ({"memory_limit": 0}, "memory limit of 0"),
     ({"memory_limit": -5}, "memory limit of -5"),
     ({"gc_off": True, "gc_thresholds": (700, 10, 10)}, "choose one"),

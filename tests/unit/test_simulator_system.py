@@ -57,3 +57,33 @@ def test_a_request_that_does_not_fit_changes_nothing(size: int) -> None:
     assert memory.footprint_bytes == memory.peak_footprint_bytes == 4096
     malloc.allocate(3000)
     assert memory.footprint_bytes == 4096
+
+
+def test_a_realloc_takes_its_new_chunk_before_the_old_one_goes() -> None:
+    memory = AddressSpace(held=1000)
+    malloc = Malloc(memory, 4096)
+    malloc.allocate(600)
+    malloc.reallocate(600, 5000)
+    assert (malloc.heap_used_bytes, malloc.heap_bytes) == (5008, 8192), "it grows in its place"
+    malloc.reallocate(5000, 200 * KIB)
+    assert (malloc.heap_used_bytes, malloc.mapped_bytes) == (0, 204 * KIB)
+    malloc.reallocate(200 * KIB, 300 * KIB)
+    assert (malloc.mapped_bytes, memory.peak_footprint_bytes) == (304 * KIB, 1000 + 312 * KIB)
+    malloc.reallocate(300 * KIB, 200 * KIB)
+    malloc.reallocate(200 * KIB, 100 * KIB)
+    assert (malloc.heap_used_bytes, malloc.heap_bytes, malloc.mapped_bytes) == (100 * KIB + 16, 104 * KIB, 0)
+    assert memory.peak_footprint_bytes == 1000 + 312 * KIB
+
+
+@pytest.mark.parametrize(("old", "new"), [(200 * KIB, 300 * KIB), (200 * KIB, 100 * KIB), (600, 5000)])
+def test_a_realloc_that_does_not_fit_changes_nothing(old: int, new: int) -> None:
+    memory = AddressSpace()
+    malloc = Malloc(memory, 4096)
+    malloc.allocate(old)
+    memory.limit = memory.footprint_bytes
+    before = (malloc.heap_used_bytes, malloc.heap_bytes, malloc.mapped_bytes)
+    with pytest.raises(LimitReachedError):
+        malloc.reallocate(old, new)
+    assert (malloc.heap_used_bytes, malloc.heap_bytes, malloc.mapped_bytes) == before
+    assert memory.peak_footprint_bytes == memory.footprint_bytes == memory.limit
+    malloc.reallocate(old, old - 100)

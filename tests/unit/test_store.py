@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import traces
+from effort import stride
 
 from tracekit.errors import FileMissingError, LogCorruptError, NotALogError
-from tracekit.events import Allocation, Code, Definitions, Event, Free, Notice, Stack, Totals
+from tracekit.events import Allocation, Code, CollectorInfo, Definitions, Event, Free, Notice, Stack, Totals
 from tracekit.log import lifetimes
+from tracekit.log.verify import verify
 from tracekit.log.writer import LogWriter
 from tracekit.store import rows
 from tracekit.store.database import Store
@@ -77,7 +79,7 @@ def test_small_tables(store: Store) -> None:
         (2, 1, 33, 2),
     ]
     assert rows_of(store, "SELECT * EXCLUDE (trace_id) FROM gc_collections") == [
-        (0, 1, 3, 5, 1000, 1500, 500, 1, 0, 701, 3, 2, 700, 10, 10, 2)
+        (0, 1, 3, 5, 1000, 1500, 500, 1, 0, 701, 3, 2, 700, 10, 10, 2, 4907, 3)
     ]
     assert rows_of(store, "SELECT name, seq, own FROM marks") == [
         ("start", 0, True),
@@ -118,6 +120,49 @@ def test_arenas(tmp_path: Path) -> None:
     store = open_store(traces.write_log(tmp_path / "a.tkt", build.finish()), cache=False)
     found = rows_of(store, "SELECT address, alloc_seq, free_seq, freed_ns FROM arenas ORDER BY alloc_seq")
     assert found == [(kept, 1, None, None), (gone, 2, 3, 7)]
+
+
+def test_arenas_and_blocks_that_are_older(tmp_path: Path) -> None:
+    build = traces.TraceBuilder()
+    build.older_arena(0x1000_0000)
+    build.older_pool(0x1000_0030, 48, 0b1000_0000_0101)
+    build.older_pool(0x1000_8030, 512, 0b10)
+    build.advance(3)
+    gone = build.free_unknown(0x1000_0030 + 2 * 48)
+    build.free_unknown(0x2000_0000)
+    arena_gone = build.free_arena(0x1000_0000)
+    store = open_store(traces.write_log(tmp_path / "a.tkt", build.finish()), cache=False)
+    assert rows_of(store, "SELECT address, size, alloc_seq, free_seq, freed_ns FROM arenas") == [
+        (0x1000_0000, 1 << 20, None, arena_gone, 3)
+    ]
+    assert rows_of(store, "SELECT address FROM arenas_at(2)") == [(0x1000_0000,)]
+    assert rows_of(store, "SELECT address FROM arenas_at(moment('end'))") == []
+    found = rows_of(
+        store, "SELECT address, block_size, free_seq, freed_ns FROM older_blocks ORDER BY address"
+    )
+    assert found == [
+        (0x1000_0030, 48, None, None),
+        (0x1000_0030 + 2 * 48, 48, gone, 3),
+        (0x1000_0030 + 11 * 48, 48, None, None),
+        (0x1000_8030 + 512, 512, None, None),
+    ]
+
+
+def test_call_paths_of_marks_and_source_lines(tmp_path: Path) -> None:
+    build = traces.TraceBuilder()
+    worker = build.thread("worker")
+    stack = build.stack(("a.py", "f", 10), ("a.py", "g", 20))
+    build.source_line(1, 10, "g()")
+    build.mark("silent")
+    seq = build.mark("seen", stacks={1: stack, worker: 0})
+    path = traces.write_log(tmp_path / "a.tkt", build.finish())
+    assert verify(path).problems == []
+    store = open_store(path, cache=False)
+    assert rows_of(store, "SELECT seq, thread_id, stack_id FROM mark_stacks ORDER BY thread_id") == [
+        (seq, 1, stack),
+        (seq, worker, 0),
+    ]
+    assert rows_of(store, "SELECT code_id, line, text FROM source_lines") == [(1, 10, "g()")]
 
 
 @pytest.mark.parametrize("merge", [None, 1, 7, 1 << 18])
@@ -162,7 +207,7 @@ def change(live: dict[int, int], event: Event) -> None:
 
 @pytest.mark.parametrize("batch", [1, 100, 1 << 16])
 def test_steps_are_the_events_in_order(tmp_path: Path, batch: int) -> None:
-    trace = traces.random_trace(5, 400)
+    trace = traces.random_trace(5, 100)
     store = open_store(traces.write_log(tmp_path / "a.tkt", trace), cache=False)
     parts = list(store.steps(batch))
     assert all(0 < len(part) <= batch for part in parts)
@@ -174,11 +219,22 @@ def test_steps_are_the_events_in_order(tmp_path: Path, batch: int) -> None:
     wanted = [
         (event.seq, False, event.seq, event.size)
         if isinstance(event, Allocation)
-        else (event.seq, True, event.alloc_seq, blocks[event.alloc_seq or 0].size)
+        else (event.seq, True, event.alloc_seq, blocks[event.alloc_seq].size)
+        if event.alloc_seq is not None
+        else (event.seq, True, -1, 0)
         for event in trace.events
-        if isinstance(event, Allocation) or (isinstance(event, Free) and event.alloc_seq is not None)
+        if isinstance(event, Allocation | Free)
     ]
     assert found == wanted
+
+
+@pytest.mark.parametrize("counts", [None, (421, 3, 5)])
+def test_counts_of_the_collector_at_the_start(tmp_path: Path, counts: tuple[int, int, int] | None) -> None:
+    header = traces.sample_header(collector=CollectorInfo((700, 10, 10), True, counts))
+    log = traces.write_log(tmp_path / "a.tkt", traces.TraceBuilder(header).finish())
+    with open_store(log, cache=False) as store:
+        assert store.header.collector.counts == counts
+        assert rows_of(store, "SELECT count0, count1, count2 FROM traces") == [counts or (None,) * 3]
 
 
 def test_a_log_with_only_a_header(tmp_path: Path) -> None:
@@ -199,7 +255,7 @@ def test_a_torn_log(tmp_path: Path) -> None:
     trace = traces.random_trace(9, 300)
     path = traces.write_log(tmp_path / "a.tkt", trace, seed=4, closed=False)
     data = path.read_bytes()
-    for length in range(len(data) - 1, 700, -499):
+    for length in range(len(data) - 1, 700, -499 * stride(2)):
         path.write_bytes(data[:length])
         with open_store(path, cache=False) as store:
             events = store.totals.events

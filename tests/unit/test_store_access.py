@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 import traces
+from processes import running
 
 from tracekit.errors import MemoryLimitError, SqlError
 from tracekit.store.access import Access
@@ -149,6 +150,44 @@ def test_another_thread_runs_it_there() -> None:
     assert seen == [worker]
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_while_its_thread_is_started(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    connection = duckdb.connect()
+    running, ended = threading.Event(), threading.Event()
+    start = threading.Thread.start
+    threads: list[threading.Thread] = []
+
+    def action() -> None:
+        running.set()
+        try:
+            connection.execute("SELECT count(*) FROM range(1000000000000)")
+        finally:
+            ended.set()
+
+    def interrupted(thread: threading.Thread) -> None:
+        threads.append(thread)
+        if begun:
+            start(thread)
+            assert running.wait(60)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threading.Thread, "start", interrupted)
+        interruptible(connection, action)
+    assert ended.is_set() is begun
+    if not begun:
+        start(threads[0])  # too late
+        threads[0].join(60)
+        assert not running.is_set()
+
+
+def test_duckdb_writes_no_file_with_threads_of_its_own(log: Path) -> None:
+    """Those of DuckDB 2.0 can block each other for ever when a query is interrupted."""
+    sql = "SELECT value FROM duckdb_settings() WHERE name = 'async_threads'"
+    with open_store(log, cache=False) as store:
+        assert set(store.query(sql).rows()) <= {("0",)}
+
+
 STUCK = """
 import duckdb
 ENDLESS = "SELECT count(*) FROM range(1000000000000)"
@@ -163,9 +202,7 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_ends_a_query_that_never_returns() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as program:
+    with running([sys.executable, "-c", STUCK], stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "begins\n"
         threading.Event().wait(0.5)

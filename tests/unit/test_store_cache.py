@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 import traces
+from processes import TIMEOUT, running
 
 from tracekit.errors import LogCorruptError
 from tracekit.store import cache
@@ -177,7 +179,11 @@ def test_two_at_once_and_another_process(log: Path, built: list[Path]) -> None:
     with open_store(log) as first, open_store(log) as second:
         assert events_of(first) == events_of(second)
         other = subprocess.run(
-            [sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", program, str(log)],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=True,
         )
         assert int(other.stdout) == events_of(first)
     assert len(built) == 1
@@ -187,11 +193,10 @@ def test_processes_that_build_at_the_same_time(log: Path) -> None:
     program = (
         "import sys; from tracekit.store.opening import open_store as o; print(o(sys.argv[1]).totals.events)"
     )
-    started = [
-        subprocess.Popen([sys.executable, "-c", program, str(log)], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    answers = {process.communicate()[0].strip() for process in started}
+    command = [sys.executable, "-c", program, str(log)]
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(running(command, stdout=subprocess.PIPE, text=True)) for _ in range(3)]
+        answers = {process.communicate()[0].strip() for process in started}
     with open_store(log) as store:
         assert answers == {str(events_of(store))}
     assert sorted(path.name for path in log.parent.iterdir()) == ["app.tkt", "app.tkt.duckdb"]

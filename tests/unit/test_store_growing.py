@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 import traces
+from effort import THOROUGH
 
 from tracekit.log import lifetimes
+from tracekit.log.checks import Numbers
 from tracekit.log.format import FRAME, PRELUDE, unpack_frame
 from tracekit.store import cache, ingest, rows
 from tracekit.store.database import Store
@@ -17,6 +20,7 @@ from tracekit.store.opening import open_store
 TABLES = (
     *("allocations", "unmatched_frees", "reallocs", "timeline", "stacks", "codes", "types", "threads"),
     *("gc_collections", "arenas", "marks", "memory_samples", "notices"),
+    *("source_lines", "mark_stacks", "older_blocks"),
 )
 
 
@@ -58,7 +62,7 @@ def resumed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return seen
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(3 if THOROUGH else 2))
 def test_every_prefix_is_answered_as_if_it_were_all(tmp_path: Path, resumed: list[bool], seed: int) -> None:
     """Cut anywhere, also within a record."""
     chance = random.Random(seed)
@@ -77,7 +81,7 @@ def test_every_prefix_is_answered_as_if_it_were_all(tmp_path: Path, resumed: lis
 
 
 def test_one_record_at_a_time(tmp_path: Path, resumed: list[bool]) -> None:
-    whole = traces.write_log(tmp_path / "whole.tkt", traces.random_trace(11, 60), seed=3).read_bytes()
+    whole = traces.write_log(tmp_path / "whole.tkt", traces.random_trace(11, 25), seed=3).read_bytes()
     log = tmp_path / "app.tkt"
     for end in ends_of_records(whole):
         log.write_bytes(whole[:end])
@@ -96,6 +100,29 @@ def test_another_recording_under_the_name(tmp_path: Path, resumed: list[bool]) -
     with open_store(log) as store, open_store(log, cache=False) as new:
         assert everything(store) == everything(new)
     assert resumed[1] is False or resumed[1:3] == [True, False]
+
+
+def forged(state: bytes, how: str) -> bytes:
+    """The state of an ingest that decodes and cannot be."""
+    known = msgspec.msgpack.decode(state, type=ingest.Resume)
+    if how == "events":
+        known.position.rules.next_seq += 5
+    else:
+        known.position.rules.stacks = Numbers()
+    return msgspec.msgpack.encode(known)
+
+
+@pytest.mark.parametrize("how", ["events", "stacks"])
+def test_a_forged_state_is_found_out(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "app.tkt"
+    whole = traces.write_log(log, traces.random_trace(1, 400)).read_bytes()
+    log.write_bytes(whole[: len(whole) // 2])
+    open_store(log).close()
+    real = cache.Database.resume
+    monkeypatch.setattr(cache.Database, "resume", lambda store: forged(real(store) or b"", how))
+    log.write_bytes(whole)
+    with open_store(log) as store, open_store(log, cache=False) as new:
+        assert everything(store) == everything(new)
 
 
 @pytest.mark.parametrize("state", [b"", b"\xc1", b"\x80", b"x" * 100])

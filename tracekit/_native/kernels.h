@@ -89,5 +89,6 @@ extern PyTypeObject tk_stamps_type; /* kernels_stamps.c */
 extern PyTypeObject tk_codec_type;  /* kernels_codec.c */
 extern PyTypeObject tk_stacks_type; /* kernels_stacks.c */
 extern PyTypeObject tk_pairs_type;  /* kernels_pairs.c */
+extern PyTypeObject tk_simulator_type; /* kernels_sim_type.c */
 
 #endif

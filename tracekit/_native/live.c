@@ -2,7 +2,8 @@
 
    Nothing is guessed: objects are reached through the collector's own lists (Include/internal/pycore_gc.h), through
    tp_traverse as the collector calls it, as keys of dictionaries and parts of code, and through the local variables of
-   running frames. An object that only machine code refers to is not seen, and its block stays without a type. */
+   running frames; those that died and were kept for the next of their type stand in CPython's free lists. An object
+   that only machine code refers to is not seen, and its block stays without a type. */
 #include "live.h"
 #include "ring.h"
 #include "types.h"
@@ -207,6 +208,36 @@ static void walk_frames(pass *self, PyInterpreterState *interpreter) {
     }
 }
 
+/* Objects that died and that CPython keeps for the next of their type: its free lists. Nothing refers to them, their
+   blocks are not given back, and their types are still there. (A float's is not: the list goes through it.) */
+static void tell_kept(pass *self, PyInterpreterState *interpreter) {
+#ifdef WITH_FREELISTS
+#if PY_VERSION_HEX >= 0x030D0000
+    struct _Py_object_freelists *kept = &interpreter->object_state.freelists;
+    PyTupleObject **tuples = kept->tuples.items;
+    PyListObject **lists = kept->lists.items;
+    PyDictObject **dictionaries = kept->dicts.items;
+    int list_count = kept->lists.numfree, dictionary_count = kept->dicts.numfree;
+#else
+    PyTupleObject **tuples = interpreter->tuple.free_list;
+    PyListObject **lists = interpreter->list.free_list;
+    PyDictObject **dictionaries = interpreter->dict_state.free_list;
+    int list_count = interpreter->list.numfree, dictionary_count = interpreter->dict_state.numfree;
+#endif
+    for (int i = 0; i < PyTuple_NFREELISTS; i++) {
+        for (PyTupleObject *tuple = tuples[i]; tuple != NULL; tuple = (PyTupleObject *)tuple->ob_item[0]) {
+            tell(self, (PyObject *)tuple);
+        }
+    }
+    for (int i = 0; i < list_count; i++) {
+        tell(self, (PyObject *)lists[i]);
+    }
+    for (int i = 0; i < dictionary_count; i++) {
+        tell(self, (PyObject *)dictionaries[i]);
+    }
+#endif
+}
+
 int64_t tk_live_types(uint16_t thread) {
     PyInterpreterState *interpreter = PyInterpreterState_Get();
     pass *self = calloc(1, sizeof *self);
@@ -223,6 +254,7 @@ int64_t tk_live_types(uint16_t thread) {
         walk_generation(self, &interpreter->gc.permanent_generation.head);
         walk_frames(self, interpreter);
         visit_ahead(self);
+        tell_kept(self, interpreter);
     }
     int64_t written = self->seen == NULL || self->failed ? -1 : self->written;
     free(self->seen);

@@ -3,6 +3,8 @@
 #include "compat.h"
 #include "hooks.h"
 #include "live.h"
+#include "marks.h"
+#include "older.h"
 #include "ring.h"
 #include "stack.h"
 #include "text.h"
@@ -15,8 +17,6 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
-
-enum { MOST_MARK_BYTES = 4000 };
 
 static uint64_t collection_entered_ns;
 
@@ -51,13 +51,6 @@ static PyObject *define(PyObject *module, PyObject *arguments) {
     return fits ? Py_NewRef(Py_None) : NULL;
 }
 
-static void put_mark(uint64_t time_ns, const char *name, size_t bytes, bool own) {
-    char head[5] = {own};
-    uint32_t length = (uint32_t)bytes;
-    memcpy(head + 1, &length, 4);
-    tk_ring_define(TK_DEF_MARK, tk_thread(true), time_ns, head, sizeof head, name, bytes, true);
-}
-
 /* A fork's child shares the ring's memory with its parent and must not touch it. This runs before anything of
    Python's does in the child. */
 static void in_child(void) {
@@ -65,7 +58,7 @@ static void in_child(void) {
     tk_hooks_abandon();
 }
 
-static PyObject *prepare(PyObject *module, PyObject *nothing) {
+static PyObject *prepare(PyObject *module, PyObject *own_folder) {
     static bool guarded;
     if (!guarded && pthread_atfork(NULL, NULL, in_child) != 0) {
         return PyErr_NoMemory();
@@ -75,6 +68,7 @@ static PyObject *prepare(PyObject *module, PyObject *nothing) {
         return PyErr_NoMemory();
     }
     tk_threads_begin();
+    tk_marks_begin(own_folder);
     Py_RETURN_NONE;
 }
 
@@ -92,8 +86,8 @@ static PyObject *start(PyObject *module, PyObject *time_zero) {
     }
     tk_ring_set_origin(monotonic_ns);
     tk_thread(true);
-    tk_threads_name_all();
-    put_mark(0, "start", 5, true);
+    tk_mark(0, "start", 5, true);
+    tk_older_tell();
     if (tk_hooks_install() != 0) {
         return PyErr_NoMemory();
     }
@@ -103,7 +97,7 @@ static PyObject *start(PyObject *module, PyObject *time_zero) {
 static PyObject *stop(PyObject *module, PyObject *nothing) {
     tk_threads_name_all();
     tk_hooks_remove();
-    put_mark(tk_ring_now(), "end", 3, true);
+    tk_mark(tk_ring_now(), "end", 3, true);
     tk_ring_set_state(TK_STATE_ENDED);
     tk_ring_let_go();
     Py_RETURN_NONE;
@@ -128,9 +122,7 @@ static PyObject *release(PyObject *module, PyObject *nothing) {
 static PyObject *mark(PyObject *module, PyObject *name) {
     static char buffer[TK_MAX_TEXT];
     size_t bytes = tk_put_utf8(buffer, name);
-    bytes = bytes < MOST_MARK_BYTES ? bytes : MOST_MARK_BYTES;
-    tk_threads_name_all();
-    put_mark(tk_ring_now(), buffer, bytes, false);
+    tk_mark(tk_ring_now(), buffer, bytes, false);
     Py_RETURN_NONE;
 }
 
@@ -151,12 +143,14 @@ static PyObject *hook_again(PyObject *module, PyObject *nothing) {
 static PyObject *recording(PyObject *module, PyObject *nothing) { return PyBool_FromLong(tk_ring_is_open()); }
 
 static void collection_starts(uint64_t now, long generation) {
-    struct gc_generation *generations = PyInterpreterState_Get()->gc.generations;
-    uint32_t payload[7] = {(uint32_t)generation};
+    const struct _gc_runtime_state *state = &PyInterpreterState_Get()->gc;
+    const uint64_t long_lived[2] = {(uint64_t)state->long_lived_total, (uint64_t)state->long_lived_pending};
+    uint32_t payload[11] = {(uint32_t)generation};
     for (int i = 0; i < 3; i++) {
-        payload[1 + i] = (uint32_t)generations[i].count;
-        payload[4 + i] = (uint32_t)generations[i].threshold;
+        payload[1 + i] = (uint32_t)state->generations[i].count;
+        payload[4 + i] = (uint32_t)state->generations[i].threshold;
     }
+    memcpy(&payload[7], long_lived, sizeof long_lived);
     tk_ring_define(TK_DEF_GC_START, tk_thread(true), now, payload, sizeof payload, NULL, 0, true);
     tk_collection_starts();
     collection_entered_ns = tk_ring_now();
@@ -189,7 +183,7 @@ static PyObject *collection(PyObject *module, PyObject *const *arguments, Py_ssi
 static PyMethodDef methods[] = {
     {"attach", attach, METH_O, "attach(path): map the ring."},
     {"define", define, METH_VARARGS, "define(what, number, payload): write a definition."},
-    {"prepare", prepare, METH_NOARGS, "New numbers for threads, codes, stacks and types."},
+    {"prepare", prepare, METH_O, "prepare(own_folder): new numbers for threads, codes, stacks and types."},
     {"know_type", know_type, METH_O, "know_type(type): it exists, so its address may be taken for a type."},
     {"start", start, METH_O, "start(time_zero_ns): write the mark start and hook the allocators."},
     {"stop", stop, METH_NOARGS, "Unhook and write the mark end."},

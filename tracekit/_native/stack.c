@@ -542,6 +542,28 @@ uint32_t tk_stack_node(PyThreadState *state) {
     return node;
 }
 
+uint32_t tk_stack_path(tk_frame *innermost) {
+    static tk_frame **frames; /* with the GIL there is one user */
+    static uint32_t room;
+    uint32_t count = count_all(innermost), node = 0;
+    if (count > room) {
+        tk_frame **larger = realloc(frames, 2 * (size_t)count * sizeof *frames);
+        if (larger == NULL) {
+            return 0;
+        }
+        frames = larger;
+        room = 2 * count;
+    }
+    count = 0;
+    for (tk_frame *frame = innermost; frame != NULL; frame = frame->previous) {
+        frames[count++] = frame;
+    }
+    while (count > 0) {
+        node = intern(node, frames[--count]);
+    }
+    return node;
+}
+
 void tk_stack_forget_walk(void) {
     shadow *all = tk_mine.walk;
     if (all != NULL) {

@@ -13,6 +13,9 @@ int tk_stack_begin(void);
 /* Node of the calling thread's current call path, 0 for none. Defines new nodes and codes in the ring. */
 uint32_t tk_stack_node(PyThreadState *state);
 
+/* Node of the call path whose innermost frame this is, of any thread, 0 for none. Remembers nothing of the walk. */
+uint32_t tk_stack_path(tk_frame *innermost);
+
 /* The calling thread walks anew: what it knows belongs to an earlier recording. */
 void tk_stack_forget_walk(void);
 

@@ -1,7 +1,11 @@
 /* Threads have numbers at once and names when they can be had. Called by hooks.c and module.c.
 
    A thread allocates before the threading module has entered it in threading._active, and it may end before the
-   next mark. So its name is looked for after some of its allocations, seldom enough to cost nothing. */
+   next mark. So its name is looked for after some of its allocations, seldom enough to cost nothing.
+
+   A mark tells where all threads are, and some of them have not allocated yet since the recording began. They are
+   given numbers then, which they find by the number that the kernel knows them by. (The identities that pthreads have
+   are addresses, and given out again at once.) */
 #include "threads.h"
 #include "hooks.h"
 #include "ring.h"
@@ -14,31 +18,93 @@
 #include <string.h>
 
 enum { MOST_THREADS = 65534, FIRST_LOOK = 48, LAST_LOOK = 1 << 20 };
+enum { KERNEL_BITS = 17, KERNEL_SLOTS = 1 << KERNEL_BITS }; /* twice as many as there can be numbers */
+
+#define KEPT (1ull << 16) /* the thread does not know its number yet */
 
 static uint64_t identities[MOST_THREADS + 1];
 static bool named[MOST_THREADS + 1];
+/* Open addressing: the kernel's number << 32 | KEPT or not | ours; 0: free. Threads without the GIL write here, too. */
+static _Atomic(uint64_t) by_kernel[KERNEL_SLOTS];
 static atomic_uint next_thread = 1;
 static PyObject *threads_active;
 
 _Atomic(uint32_t) tk_recording_number; /* 0 before the first */
 __thread tk_thread_facts tk_mine;
 
-__attribute__((noinline, cold)) uint16_t tk_thread_becomes_known(uint32_t recording, bool holder) {
+/* Where the entry of a thread is, or would be. */
+static _Atomic(uint64_t) *entry_of(uint32_t kernel) {
+    for (uint32_t at = kernel * 0x9E3779B1u >> (32 - KERNEL_BITS);; at = (at + 1) & (KERNEL_SLOTS - 1)) {
+        uint64_t entry = atomic_load(&by_kernel[at]);
+        if (entry == 0 || entry >> 32 == kernel) {
+            return &by_kernel[at];
+        }
+    }
+}
+
+static void enter(uint32_t kernel, uint64_t number) {
+    _Atomic(uint64_t) *place = entry_of(kernel);
+    uint64_t before = atomic_load(place);
+    while ((before != 0 && before >> 32 != kernel) ||
+           !atomic_compare_exchange_weak(place, &before, (uint64_t)kernel << 32 | number)) {
+        place = entry_of(kernel); /* another thread took it */
+        before = atomic_load(place);
+    }
+}
+
+/* The number that was kept for a thread, now its own, or 0. */
+static uint16_t claim(uint32_t kernel) {
+    _Atomic(uint64_t) *place = entry_of(kernel);
+    uint64_t entry = atomic_load(place);
+    bool mine = (entry & KEPT) != 0 && entry >> 32 == kernel;
+    return mine && atomic_compare_exchange_strong(place, &entry, entry & ~KEPT) ? (uint16_t)entry : 0;
+}
+
+static uint16_t new_number(uint64_t identity, uint32_t kernel, uint64_t kept, bool holder) {
     unsigned number = atomic_fetch_add(&next_thread, 1);
-    uint16_t mine = (uint16_t)(number < MOST_THREADS ? number : MOST_THREADS);
+    uint16_t given = (uint16_t)(number < MOST_THREADS ? number : MOST_THREADS);
+    identities[given] = identity;
+    named[given] = false;
+    if (number <= MOST_THREADS) {
+        tk_ring_define(TK_DEF_NATIVE_THREAD, given, given, NULL, 0, NULL, 0, holder);
+    }
+    if (number < MOST_THREADS) {
+        enter(kernel, kept | given);
+    }
+    return given;
+}
+
+__attribute__((noinline, cold)) uint16_t tk_thread_becomes_known(uint32_t recording, bool holder) {
+    uint32_t kernel = (uint32_t)PyThread_get_thread_native_id();
+    uint16_t mine = claim(kernel);
+    if (mine == 0) {
+        mine = new_number((uint64_t)pthread_self(), kernel, 0, holder);
+    }
     tk_mine.number = mine;
     tk_mine.recording = recording;
     tk_mine.look_in = tk_mine.look_after = FIRST_LOOK;
     tk_stack_forget_walk();
-    identities[mine] = (uint64_t)pthread_self();
-    named[mine] = false;
-    if (number <= MOST_THREADS) {
-        tk_ring_define(TK_DEF_NATIVE_THREAD, mine, mine, NULL, 0, NULL, 0, holder);
-    }
     return mine;
 }
 
+uint16_t tk_thread_of(const PyThreadState *state) {
+    uint32_t kernel = (uint32_t)state->native_thread_id;
+    if (kernel == 0) {
+        return 0;
+    }
+    uint64_t entry = atomic_load(entry_of(kernel));
+    bool known = entry != 0 && identities[(uint16_t)entry] == (uint64_t)state->thread_id;
+    return known ? (uint16_t)entry : new_number((uint64_t)state->thread_id, kernel, KEPT, true);
+}
+
 void tk_threads_begin(void) {
+    if (atomic_load(&next_thread) > 1) {
+        for (uint32_t at = 0; at < KERNEL_SLOTS; at++) {
+            if (atomic_load_explicit(&by_kernel[at], memory_order_relaxed) != 0) {
+                atomic_store_explicit(&by_kernel[at], 0, memory_order_relaxed);
+            }
+        }
+    }
     atomic_store(&next_thread, 1);
     atomic_fetch_add(&tk_recording_number, 1);
     Py_CLEAR(threads_active);

@@ -28,7 +28,13 @@ static inline uint16_t tk_thread(bool holder) {
                                                                : tk_thread_becomes_known(recording, holder);
 }
 
-/* A new recording begins: threads are numbered anew. Needs the GIL, as does what follows. */
+/* All that follows needs the GIL. */
+
+/* Number of the thread of a state, which has one kept for it if it has not allocated yet; 0 for a state that no thread
+   has taken. */
+uint16_t tk_thread_of(const PyThreadState *state);
+
+/* A new recording begins: threads are numbered anew. */
 void tk_threads_begin(void);
 
 /* Define the names of all threads that have one and are not named yet. Makes no objects that last, runs no code of

@@ -20,7 +20,12 @@ from tracekit.cli.arguments import plain_recording
 from tracekit.cli.endings import InterruptedCommandError, OutputClosedError, error_lines, run_command
 from tracekit.errors import OutputUnwritableError, TracekitError
 
-QUESTIONS = frozenset(("query", "shell", "export", "replay", "simulate"))
+QUESTIONS = frozenset(
+    (
+        *("query", "shell", "export", "replay", "leaks", "diff", "gc", "fragmentation", "timeline"),
+        *("step", "simulate"),
+    )
+)
 """Commands that open the store of a log."""
 
 EXIT_INTERRUPTED = 130

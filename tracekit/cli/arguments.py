@@ -15,7 +15,7 @@ from tracekit.errors import UsageError
 
 Kind = Literal["script", "module", "code"]
 
-FLAGS = frozenset({"--follow", "--force", "--quiet", "--help"})
+FLAGS = frozenset({"--follow", "--force", "--no-source", "--quiet", "--help"})
 VALUED = frozenset({"--output", "--engine", "--max-frames"})
 SHORT_FLAGS = frozenset("qh")
 SHORT_VALUED = frozenset("o")
@@ -44,6 +44,7 @@ class Asked:
     engine: str = "auto"
     follow: bool = False
     max_frames: int = 64
+    no_source: bool = False
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -88,7 +89,13 @@ def split_arguments(arguments: Sequence[str]) -> Split:
     return Split([argument for argument in arguments if argument != "--"], None, "", [])
 
 
-_PLAIN_FLAGS = {"--force": "force", "--follow": "follow", "--quiet": "quiet", "-q": "quiet"}
+_PLAIN_FLAGS = {
+    "--force": "force",
+    "--follow": "follow",
+    "--no-source": "no_source",
+    "--quiet": "quiet",
+    "-q": "quiet",
+}
 _PLAIN_VALUES = {
     "--output": "output",
     "-o": "output",

@@ -81,7 +81,7 @@ class _Plain:
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """The value of a parameter; param and ctx are click's."""
         del ctx
-        if param.nargs == -1:
+        if param.nargs == -1 or getattr(param, "multiple", False):
             return [self._kind(item) for item in value or ()]
         return value if value is None else self._kind(value)
 

@@ -83,6 +83,17 @@ def with_followed(logs: list[Path], wanted: bool = True) -> list[Path]:
     return list(dict.fromkeys(found)) if wanted else logs
 
 
+def check_limit(limit: int | None, of: str = "groups") -> None:
+    """Raises UsageError for a --limit below 0."""
+    if limit is not None and limit < 0:
+        raise UsageError(f"--limit cannot be {limit}", hint=f"give 0 for all {of}")
+
+
+def most_shown(limit: int | None, default: int | None) -> int | None:
+    """What --limit means: ``default`` where it was not given, None (all) for 0."""
+    return default if limit is None else limit or None
+
+
 def choice(option: str, value: str, names: Collection[str]) -> str:
     """The value, if it is one of the names. Raises UsageError."""
     if value not in names:
@@ -104,12 +115,3 @@ def size(option: str, text: str) -> int:
 def memory_limit(text: str | None) -> int | None:
     """Bytes of --memory-limit, if it was given. Raises UsageError."""
     return None if text is None else size("--memory-limit", text)
-
-
-def thresholds(option: str, text: str) -> tuple[int, int, int]:
-    """Three thresholds of the collector, as ``700,10,10``. Raises UsageError."""
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-        raise UsageError(f"{option} cannot be '{text}'", hint="give three numbers, like 700,10,10")
-    first, second, third = (int(part) for part in parts)
-    return first, second, third

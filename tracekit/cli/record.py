@@ -60,6 +60,9 @@ class RecordCommandOptions:
             "--max-frames", metavar="N", help="Innermost frames of a call path to keep (portable engine)."
         ),
     ] = 64
+    no_source: Annotated[
+        bool, typer.Option("--no-source", help="Leave the source text of the program out of the log.")
+    ] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not say what was recorded.")] = False
     module: Annotated[
         str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as 'python -m' does.")
@@ -114,6 +117,7 @@ def run(options: RecordCommandOptions) -> int:
             engine=options.engine,
             follow=options.follow,
             max_frames=options.max_frames,
+            no_source=options.no_source,
             quiet=options.quiet,
         )
     )

@@ -43,6 +43,7 @@ def record_program(asked: Asked) -> int:
             engine=asked.engine,
             max_frames=asked.max_frames,
             follow=asked.follow,
+            source=not asked.no_source,
             tell=_say_nothing_of_it if asked.quiet else _say_if_possible,
         )
     )

@@ -111,6 +111,8 @@ class Rules(Struct):
             problems += self._refer(self.codes, stack.code_id, f"stack {stack.stack_id}", "code")
         for kind in record.types:
             problems += self._define(self.types, "type", kind.type_id)
+        for text in [] if self.codes.holds([line.code_id for line in record.lines]) else record.lines:
+            problems += self._refer(self.codes, text.code_id, f"the text of line {text.line}", "code")
         return problems
 
     def _all_in_order(self, stacks: list[Stack]) -> bool:
@@ -140,9 +142,14 @@ class Rules(Struct):
         if record.seq in self._pending:
             return [f"a second detail ({name}) describes event {record.seq}"]
         self._pending[record.seq] = record
-        if isinstance(record, CollectionStop) or not record.thread_id:
-            return []
-        return self._refer(self.threads, record.thread_id, f"the {name} of event {record.seq}", "thread")
+        who = f"the {name} of event {record.seq}"
+        problems: list[str] = []
+        if not isinstance(record, CollectionStop) and record.thread_id:
+            problems += self._refer(self.threads, record.thread_id, who, "thread")
+        for own in (record.stacks or []) if isinstance(record, Mark) else []:
+            problems += self._refer(self.threads, own.thread_id, who, "thread") if own.thread_id else []
+            problems += self._refer(self.stacks, own.stack_id, who, "stack") if own.stack_id else []
+        return problems
 
     def batch(self, columns: EventColumns) -> tuple[list[Detail], list[str]]:
         """Take a batch: the details of its events in order of ``seq``, and what is wrong."""

@@ -172,6 +172,11 @@ class _Rescue:
             case CollectionStart() | CollectionStop() | Mark():
                 if not isinstance(record, CollectionStop):
                     self._stand_in(threads={record.thread_id})
+                if isinstance(record, Mark) and record.stacks:
+                    self._stand_in(
+                        threads={own.thread_id for own in record.stacks},
+                        stacks={own.stack_id for own in record.stacks},
+                    )
                 return next(iter(self._rules.detail(record)), "")
             case LiveTypes():
                 return self._live_types(record)
@@ -244,7 +249,15 @@ class _Rescue:
             for stack in record.stacks
             if self._can_stand(stack) and self._is_new("stack", stack.stack_id, rules.stacks)
         ]
-        self._write_definitions(Definitions(stacks=stacks))
+        self._stand_in(codes={line.code_id for line in record.lines})
+        self._write_definitions(
+            Definitions(
+                stacks=stacks,
+                lines=record.lines,
+                older_arenas=record.older_arenas,
+                older_pools=record.older_pools,
+            )
+        )
         self.result.records_kept += 1
 
     def _is_new(self, name: str, number: int, defined: Numbers) -> bool:

@@ -50,7 +50,7 @@ def _unknown(numbers: Iterable[int], defined: Numbers) -> list[int]:
 
 def is_empty(record: Definitions) -> bool:
     """Whether a Definitions record defines nothing."""
-    return not (record.threads or record.codes or record.stacks or record.types)
+    return record == Definitions()
 
 
 def unknown_header() -> Header:

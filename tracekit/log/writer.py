@@ -20,6 +20,9 @@ from tracekit.events import (
 from tracekit.log.columns import MAX_BATCH_EVENTS, EventColumns, encode_batch
 from tracekit.log.format import pack_prelude, pack_record, pack_trailer
 
+_REFERRING = ("stacks", "lines", "older_arenas", "older_pools")
+_LISTS = ("threads", "codes", "types", *_REFERRING)
+
 MAX_INDEX_ENTRIES = 1 << 18
 """Batches that the index of a footer names, at most."""
 
@@ -110,7 +113,7 @@ class LogWriter:
 
 
 def _longest(record: Definitions) -> int:
-    return max(len(record.threads), len(record.codes), len(record.stacks), len(record.types))
+    return max(len(getattr(record, name)) for name in _LISTS)
 
 
 def _parts(record: Definitions) -> Iterator[Definitions]:
@@ -118,5 +121,8 @@ def _parts(record: Definitions) -> Iterator[Definitions]:
     for start in range(0, _longest(record), MAX_DEFINITIONS):
         part = slice(start, start + MAX_DEFINITIONS)
         yield Definitions(threads=record.threads[part], codes=record.codes[part], types=record.types[part])
-    for start in range(0, len(record.stacks), MAX_DEFINITIONS):
-        yield Definitions(stacks=record.stacks[start : start + MAX_DEFINITIONS])
+    for start in range(0, _longest(record), MAX_DEFINITIONS):
+        part = slice(start, start + MAX_DEFINITIONS)
+        rest = {name: getattr(record, name)[part] for name in _REFERRING}
+        if any(rest.values()):
+            yield Definitions(**rest)

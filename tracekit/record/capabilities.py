@@ -17,7 +17,7 @@ CAPABILITIES: Final = {
         causes=True,
         threads=True,
         reallocs=True,
-        gc_tracked=False,
+        gc_tracked=True,
         arenas=True,
     ),
     "portable": Capabilities(

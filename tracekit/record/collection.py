@@ -45,6 +45,7 @@ class Collection:
             selection=selection,
             max_frames=options.max_frames,
             sync_interval_ns=int(ring.words[slots.WORD_SYNC_INTERVAL]),
+            source=options.source,
         )
         self._child = child
         self._tell = options.tell
@@ -77,7 +78,7 @@ class Collection:
                     busy = True  # that may have been all
             self._welcome()
             self._mind_the_user()
-            if not busy:
+            if not self._read_sources() and not busy:
                 self._wait()
             self._child.pass_on_signals()
         if self._followers is not None:
@@ -140,6 +141,14 @@ class Collection:
                 f"the program has ended; waiting for what it left running: {', '.join(pids[:8])}"
                 f"{', ...' * (len(pids) > 8)} (Ctrl-C ends the recording, not the processes)"
             )
+
+    def _read_sources(self) -> bool:
+        """Read source text for a moment, unless a ring fills. Whether there is more to read."""
+        if any(lane.fill > IDLE_FILL for lane in self._lanes):
+            return False
+        until = time.monotonic() + IDLE_SECONDS
+        more = [lane.read_sources(until) for lane in self._lanes]
+        return any(more)
 
     def _wait(self) -> None:
         others = [] if self._followers is None else self._followers.descriptors()

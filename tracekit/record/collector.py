@@ -8,8 +8,10 @@ from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from tracekit.events import (
+    MOST_POOL_BYTES,
     NO_TYPE,
     CollectionStart,
     CollectionStop,
@@ -20,7 +22,11 @@ from tracekit.events import (
     Mark,
     MemorySample,
     Notice,
+    OlderArena,
+    OlderPool,
+    SourceLine,
     Thread,
+    ThreadStack,
     Totals,
     TypeDefinition,
 )
@@ -30,11 +36,14 @@ from tracekit.log.writer import LogWriter
 from tracekit.record import slots
 from tracekit.record.decode import RingDefinition, RingSlots, RingTypes
 from tracekit.record.offsets import OffsetSymbols
-from tracekit.record.pairing import new_fold
+from tracekit.record.pairing import MAX_ADDRESS, new_fold
+from tracekit.record.sources import Sources
 from tracekit.record.symbols import LineSymbols
 
 BATCH_EVENTS: Final = 1 << 17
 FLUSH_SECONDS: Final = 0.25
+LAST_SOURCES_SECONDS: Final = 0.5
+"""How long the source text that was not read while the program ran may take at its end."""
 UNKNOWN_THREAD_NAME: Final = "<unknown>"
 UNNAMED_THREAD: Final = "<unnamed>"
 NO_DEFINITIONS: Final = Definitions()
@@ -54,15 +63,19 @@ class Collector:
         self._lines = LineSymbols()
         self._offsets: OffsetSymbols | None = None
         self._types: list[TypeDefinition] = []
+        self._older_arenas: list[OlderArena] = []
+        self._older_pools: list[OlderPool] = []
         self._fold = new_fold(BATCH_EVENTS)
         self._fold.origin_ns = 1 << 62  # stamps from before the hello are from before the recording
         self._threads = [Thread(0, UNKNOWN_THREAD_NAME)]
+        self._numbers: set[int] = set()
         self._details: list[LogRecord] = []
         self._flushed_at = time.monotonic()
         self._collections = 0
         self._open_collection: int | None = None
         self._traced_peak = 0
         self._typed: list[RingTypes] = []
+        self.sources = Sources()
         self.started_monotonic_ns = 0
         self.complete = False
         self.notices: list[Notice] = []
@@ -137,13 +150,23 @@ class Collector:
         types, self._types = self._types, []
         if self._offsets is None:
             codes, stacks = self._lines.take()
+            self.sources.refer_stacks(codes, stacks)
             new = [Definitions(threads=threads, codes=codes, stacks=stacks, types=types)]
         else:
             codes, rows = self._offsets.take()
+            self.sources.refer(codes, rows)
             new = [Definitions(threads=threads, codes=codes, types=types), *define_stacks(rows)]
+        arenas, self._older_arenas = self._older_arenas, []
+        pools, self._older_pools = self._older_pools, []
+        new.append(Definitions(older_arenas=arenas, older_pools=pools))
         for record in new:
             if record != NO_DEFINITIONS:
                 writer.write(record)
+        self._write_lines(writer, self.sources.take())
+
+    def _write_lines(self, writer: LogWriter, lines: list[SourceLine]) -> None:
+        if lines:
+            writer.write(Definitions(lines=lines))
 
     def close(self, exit_status: int | None) -> int:
         """Write what is left and the footer. Returns the length of the log in bytes."""
@@ -154,6 +177,8 @@ class Collector:
         self.flush()
         if self._writer is None:
             return 0
+        self.sources.read(time.monotonic() + LAST_SOURCES_SECONDS)
+        self._write_lines(self._writer, self.sources.take(all_of_them=True))
         self._writer.close(self.totals, complete=self.complete, exit_status=exit_status)
         return self._writer.bytes_written
 
@@ -217,16 +242,19 @@ class Collector:
 
     def _thread(self, item: RingDefinition) -> None:
         self._threads.append(Thread(item.number, slots.unpack_texts(item.payload)[0]))
+        self._numbers.add(item.number)
 
     def _native_thread(self, item: RingDefinition) -> None:
         """A thread is known before its name is."""
         self._threads.append(Thread(item.number, UNNAMED_THREAD))
+        self._numbers.add(item.number)
 
     def _code(self, item: RingDefinition) -> None:
         first_line, words = slots.CODE_HEAD.unpack_from(item.payload)
         rest = item.payload[slots.CODE_HEAD.size :]
         filename, qualname = slots.unpack_texts(rest, 2)
         table = rest[_text_bytes(rest, 2) :]
+        self.sources.see(filename, qualname)
         if self._offsets is not None:
             self._offsets.code(item.number, filename, qualname, first_line, words, table)
         else:
@@ -248,21 +276,67 @@ class Collector:
         for node in slots.LINE_NODE.iter_unpack(item.payload):
             self._lines.line_node(*node)
 
+    def _frame_node(self, item: RingDefinition) -> None:
+        number, parent, file, line, first_line = slots.FRAME_NODE.unpack_from(item.payload)
+        (qualname,) = slots.unpack_texts(item.payload[slots.FRAME_NODE.size :], 1)
+        self._lines.frame_node(number, parent, file, line, first_line, qualname)
+
     def _mark(self, item: RingDefinition) -> None:
         own, name = bool(item.payload[0]), slots.unpack_texts(item.payload[1:])[0]
         self._write_types()
         seq = self._event(EventKind.MARK, item.number, item.thread)
         if own and name == "end":
             self.complete = True
-        self._details.append(Mark(name, seq, self._time_ns, item.thread, own))
+        behind = item.payload[1 + _text_bytes(item.payload[1:], 1) :]
+        where = self._thread_stacks(behind) or msgspec.UNSET
+        self._details.append(Mark(name, seq, self._time_ns, item.thread, own, where))
+
+    def _thread_stacks(self, data: bytes) -> list[ThreadStack]:
+        """Where threads were, of those that have numbers; empty when the engine did not look."""
+        whole = len(data) // slots.MARK_STACK.size * slots.MARK_STACK.size
+        rows = np.frombuffer(data[:whole], np.int32).reshape(-1, 2)
+        nodes = rows[:, 1].copy()
+        if self._offsets is not None:
+            self._offsets.map(nodes)
+        else:
+            self._lines.map(nodes)
+        pairs = zip(rows[:, 0].tolist(), nodes.tolist(), strict=True)
+        return [ThreadStack(thread, node) for thread, node in pairs if thread in self._numbers]
+
+    def _arenas(self, item: RingDefinition) -> None:
+        whole = len(item.payload) // slots.OLDER_ARENA.size * slots.OLDER_ARENA.size
+        for address, size in slots.OLDER_ARENA.iter_unpack(item.payload[:whole]):
+            if max(address, size) < MAX_ADDRESS:
+                self._older_arenas.append(OlderArena(address, size))
+
+    def _pools(self, item: RingDefinition) -> None:
+        data, at = item.payload, 0
+        while at + slots.OLDER_POOL.size <= len(data):
+            first, block_size, blocks = slots.OLDER_POOL.unpack_from(data, at)
+            at += slots.OLDER_POOL.size
+            used = data[at : at + (blocks + 7) // 8]
+            at += len(used)
+            if 0 < block_size <= MOST_POOL_BYTES >= len(used) and first < MAX_ADDRESS:
+                self._older_pools.append(OlderPool(first, block_size, used))
 
     def _gc_start(self, item: RingDefinition) -> None:
-        generation, *six = slots.GC_START.unpack(item.payload)
+        generation, *six = slots.GC_START.unpack_from(item.payload)
+        long_lived: tuple[int, int] | UnsetType = UNSET
+        if len(item.payload) > slots.GC_START.size:
+            total, pending = slots.GC_LONG_LIVED.unpack_from(item.payload, slots.GC_START.size)
+            long_lived = (total, pending)
         seq = self._event(EventKind.GC_START, item.number, item.thread)
         self._open_collection = self._collections
         self._collections += 1
         start = CollectionStart(
-            self._open_collection, seq, self._time_ns, item.thread, generation, tuple(six[:3]), tuple(six[3:])
+            self._open_collection,
+            seq,
+            self._time_ns,
+            item.thread,
+            generation,
+            tuple(six[:3]),
+            tuple(six[3:]),
+            long_lived,
         )
         self._details.append(start)
 
@@ -289,6 +363,7 @@ class Collector:
         slots.DEF_CODE: _code,
         slots.DEF_FILE: _file,
         slots.DEF_LINE_NODES: _line_nodes,
+        slots.DEF_FRAME_NODE: _frame_node,
         slots.DEF_MARK: _mark,
         slots.DEF_GC_START: _gc_start,
         slots.DEF_GC_STOP: _gc_stop,
@@ -297,6 +372,8 @@ class Collector:
         slots.DEF_CODE_NODE: _code_node,
         slots.DEF_TYPE: _type,
         slots.DEF_NATIVE_THREAD: _native_thread,
+        slots.DEF_OLDER_ARENAS: _arenas,
+        slots.DEF_OLDER_POOLS: _pools,
     }
 
 
@@ -310,7 +387,9 @@ def _text_bytes(payload: bytes, count: int) -> int:
 
 def header_of(base: Header, facts: Facts) -> Header:
     """A header filled in with what the target said of itself."""
-    thresholds = tuple(int(part) for part in facts["thresholds"].split(","))
+    thresholds, counts = (
+        tuple(int(part) for part in facts[name].split(",")) for name in ("thresholds", "gc_counts")
+    )
     python = msgspec.structs.replace(
         base.python,
         version=facts["version"],
@@ -320,7 +399,7 @@ def header_of(base: Header, facts: Facts) -> Header:
         executable=facts["executable"],
     )
     collector = msgspec.structs.replace(
-        base.collector, thresholds=thresholds, enabled=facts["gc_enabled"] == "1"
+        base.collector, thresholds=thresholds, enabled=facts["gc_enabled"] == "1", counts=counts
     )
     allocator = base.allocator
     if facts.get("malloc"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from tracekit._version import __version__
@@ -16,6 +16,7 @@ from tracekit.record.capabilities import CAPABILITIES
 from tracekit.record.collector import Collector, Facts, header_of
 from tracekit.record.decode import RingReader
 from tracekit.record.outputs import Output
+from tracekit.record.process import started_ns
 from tracekit.record.recorded import RecordedLog
 from tracekit.record.ringfile import RingFile
 from tracekit.record.select import Selection
@@ -41,11 +42,13 @@ class Process(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What all logs of a recording have in common."""
+    """What all logs of a recording have in common; it began at ``began_ns`` (since 1970)."""
 
     selection: Selection
     max_frames: int
     sync_interval_ns: int
+    source: bool = True
+    began_ns: int = field(default_factory=time.time_ns)
 
 
 class Lane:
@@ -82,6 +85,11 @@ class Lane:
         self.argv = facts["argv"].split("\0") if self._argv is None else self._argv
         cwd = facts["cwd"] if self._cwd is None else self._cwd
         header = header_of(base_header(self._setting, self.argv, cwd), facts)
+        # A fork runs what its parent loaded, perhaps long ago. Where a process itself began the
+        # recording, it runs what was loaded since its own beginning.
+        began_ns = min(self._setting.began_ns, started_ns(header.pid) or self._setting.began_ns)
+        if self._setting.source:
+            self.collector.sources.begin(cwd, began_ns, fresh=self._argv is not None)
         writer = LogWriter(self.output.file, header)
         self.output.publish()
         return writer
@@ -103,7 +111,7 @@ class Lane:
                 self._next_sample = now + SAMPLE_SECONDS
                 rss = self.process.resident_bytes()
                 if rss:
-                    self.collector.sample_memory(rss)
+                    self.collector.sample_memory(max(0, rss - self._file.touched_bytes))
         except Exception as error:  # noqa: BLE001 - whatever it is, the program must not die of it
             self._failure = error
             self._file.stop_target()
@@ -114,6 +122,10 @@ class Lane:
     def fill(self) -> float:
         """The part of the ring that waits to be drained, 0 to 1."""
         return self._ring.backlog / self._file.capacity
+
+    def read_sources(self, until: float) -> bool:
+        """Read source text until then (``time.monotonic``). False when there is no more to read."""
+        return self._failure is None and self.collector.sources.read(until)
 
     @property
     def over(self) -> bool:

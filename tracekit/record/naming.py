@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import sys
 import threading
 
 from tracekit.record.ring import RingWriter
@@ -14,8 +15,10 @@ from tracekit.record.slots import (
     CODE_HEAD,
     DEF_CODE,
     DEF_FILE,
+    DEF_FRAME_NODE,
     DEF_LINE_NODES,
     DEF_THREAD,
+    FRAME_NODE,
     LINE_NODE,
     MAX_PAYLOAD,
     TRUNCATED_NODE,
@@ -24,7 +27,7 @@ from tracekit.record.slots import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, FrameType
 
 MAIN_THREAD = 1
 
@@ -56,6 +59,8 @@ class Symbols:
         self._children: dict[int, dict[tuple[str, int], int]] = {0: {}, TRUNCATED_NODE: {}}
         self._next_node = TRUNCATED_NODE + 1
         self._fresh = bytearray()
+        self._exact: dict[tuple[int, tuple[str, int, str, int]], int] = {}
+        self._told: set[tuple[str, str, int]] = set()
         self._threads: dict[int, int] = {}
         self._next_thread = MAIN_THREAD
         self.codes: dict[str, set[str]] = {own: _Everything() for own in OWN_FILES}
@@ -91,9 +96,27 @@ class Symbols:
             payload, self._fresh = bytes(self._fresh), bytearray()
             self._ring.define(DEF_LINE_NODES, 0, payload)
 
-    def thread(self) -> int:
-        """Number of the calling thread."""
-        ident = _thread.get_ident()
+    def path(self, frames: list[tuple[CodeType, int]]) -> int:
+        """The stack node of frames, the innermost first; with their code objects nothing is guessed."""
+        node = 0
+        for code, line in reversed(frames):
+            key = (code.co_filename, line, code.co_qualname, code.co_firstlineno)
+            child = self._exact.get((node, key))
+            if child is None:
+                child = self._exact[node, key] = self._next_node
+                self._next_node += 1
+                name = (code.co_filename, code.co_qualname, code.co_firstlineno)
+                if name not in self._told:
+                    self._told.add(name)
+                    self.code(code)
+                head = FRAME_NODE.pack(child, node, self.file(code.co_filename), line, code.co_firstlineno)
+                self._ring.define(DEF_FRAME_NODE, 0, head + pack_texts(code.co_qualname))
+            node = child
+        return node
+
+    def thread(self, ident: int = 0) -> int:
+        """Number of a thread, by default the calling one."""
+        ident = ident or _thread.get_ident()
         number = self._threads.get(ident)
         if number is None:
             number = self._threads[ident] = min(self._next_thread, 65_535)
@@ -120,6 +143,33 @@ class Symbols:
             self._ring.define(DEF_CODE, 0, head + (table if len(table) < room else b""))
             # Classes and functions that were not called yet are found here: in the constants of their module.
             waiting += [constant for constant in code.co_consts if isinstance(constant, type(code))]
+
+
+def call_paths() -> list[tuple[int, list[tuple[CodeType, int]]]]:
+    """Code and line of all frames by thread, the innermost first; of ours those that the program called.
+
+    The calling thread comes first. Nothing, if an audit hook of the program does not allow it.
+    """
+    try:
+        tops = sys._current_frames()  # noqa: SLF001
+    except Exception:  # noqa: BLE001
+        return []
+    mine = _thread.get_ident()
+    paths: list[tuple[int, list[tuple[CodeType, int]]]] = []
+    frame: FrameType | None
+    for ident, frame in tops.items():
+        while frame is not None and frame.f_code.co_filename in OWN_FILES:
+            frame = frame.f_back  # noqa: PLW2901
+        path: list[tuple[CodeType, int]] = []
+        while frame is not None:
+            path.append((frame.f_code, frame.f_lineno or 0))
+            frame = frame.f_back  # noqa: PLW2901
+        if ident == mine:
+            paths.insert(0, (ident, path))
+        elif path:
+            paths.append((ident, path))
+    tops.clear()  # frames of other threads must not wait for us when they are left
+    return paths
 
 
 class _Everything(set[str]):

@@ -39,7 +39,7 @@ class NativeEngine:
 
     def start(self) -> None:
         """Begin: from here to :meth:`stop` (called at exit) everything is recorded."""
-        _engine.prepare()
+        _engine.prepare(os.path.join(os.path.dirname(__file__), ""))
         pending: list[type] = [object]
         for kind in pending:
             _engine.know_type(kind)

@@ -31,7 +31,7 @@ import time
 from tracekit.record import active, forks
 from tracekit.record.facts import hello
 from tracekit.record.inventory import Inventory
-from tracekit.record.naming import MAIN_THREAD, OWN_FILES, Symbols
+from tracekit.record.naming import MAIN_THREAD, OWN_FILES, Symbols, call_paths
 from tracekit.record.ring import RingClosed, RingWriter
 from tracekit.record.signals import (
     CLOCK,
@@ -50,6 +50,7 @@ from tracekit.record.slots import (
     DEF_NOTICE,
     GC_START,
     GC_STOP,
+    MARK_STACK,
     STATE_ENDED,
     pack_texts,
 )
@@ -382,10 +383,13 @@ class PortableEngine:
         self._guarded(self._write_mark, name, own, wait=True)
 
     def _write_mark(self, name: str, own: bool) -> None:
-        self._sync(REFCOUNT)
-        self._ring.define(
-            DEF_MARK, self._now_ns(), bytes([own]) + pack_texts(name), thread=self._symbols.thread()
+        symbols = self._symbols
+        where = b"".join(
+            MARK_STACK.pack(symbols.thread(ident), symbols.path(frames)) for ident, frames in call_paths()
         )
+        self._sync(REFCOUNT)
+        payload = bytes([own]) + pack_texts(name) + where
+        self._ring.define(DEF_MARK, self._now_ns(), payload, thread=symbols.thread())
 
     def _write_end(self) -> None:
         self._write_mark("end", own=True)

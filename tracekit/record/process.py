@@ -255,3 +255,14 @@ def resident_bytes(pid: int) -> int:
     except (OSError, IndexError, ValueError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def started_ns(pid: int) -> int:
+    """When a process began, in nanoseconds since 1970; 0 when it cannot be told (proc_pid_stat(5))."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+    # To the end of the tick, of which the kernel tells the beginning.
+    up_ns = (ticks + 1) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + up_ns

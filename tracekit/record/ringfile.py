@@ -49,6 +49,12 @@ class RingFile:
         """How far the target is: one of ``slots.STATE_*``."""
         return int(self.words[slots.WORD_STATE])
 
+    @property
+    def touched_bytes(self) -> int:
+        """What of it has been written so far, and so is resident memory of the program besides its own."""
+        written = min(int(self.words[slots.WORD_WRITTEN]), self.capacity)
+        return slots.HEADER_BYTES + written * slots.SLOT_BYTES
+
     def start_stamps(self) -> None:
         """From now on note when which slot was written (within about half a millisecond).
 

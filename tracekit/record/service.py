@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select as waiting
+import time
 from pathlib import Path
 from typing import Final
 
@@ -67,5 +68,6 @@ def _collect(ring: RingFile, output: Output, process: Other, selection: Selectio
         if not lane.drain(gone=over):
             if over or lane.over:
                 break
-            process.wait(IDLE_SECONDS)
+            if not lane.read_sources(time.monotonic() + IDLE_SECONDS):
+                process.wait(IDLE_SECONDS)
     lane.finish(None)

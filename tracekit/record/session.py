@@ -54,6 +54,7 @@ class RecordOptions:
     """How to record. ``output`` None means :func:`default_output`; ``max_frames`` is a limit a call path.
 
     ``follow``: Python processes that descend from the program are recorded, too, each into a log of its own.
+    ``source``: the log holds the text of the lines that call paths refer to.
     ``tell`` gets a line now and then when the program is over and the recording is not.
     """
 
@@ -63,6 +64,7 @@ class RecordOptions:
     engine: str = "auto"
     max_frames: int = MAX_FRAMES
     follow: bool = False
+    source: bool = True
     tell: Callable[[str], None] = _say_nothing
 
 

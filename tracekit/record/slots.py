@@ -50,13 +50,19 @@ SIZE_WIDE = (1 << SIZE_BITS) - 1
 
 DEF_HELLO, DEF_THREAD, DEF_CODE, DEF_FILE, DEF_LINE_NODES = 1, 2, 3, 4, 5
 DEF_MARK, DEF_GC_START, DEF_GC_STOP, DEF_NOTICE, DEF_MEMORY = 6, 7, 8, 9, 10
-DEF_CODE_NODE, DEF_TYPE, DEF_NATIVE_THREAD = 11, 13, 14
+DEF_CODE_NODE, DEF_TYPE, DEF_NATIVE_THREAD, DEF_OLDER_ARENAS, DEF_OLDER_POOLS = 11, 13, 14, 15, 16
+DEF_FRAME_NODE = 17
 
 LINE_NODE = struct.Struct("<IIIi")  # node, parent, file, line
+FRAME_NODE = struct.Struct("<IIIii")  # node, parent, file, line, first line of the code; its name follows
 CODE_HEAD = struct.Struct("<iI")  # first line, frame words
 CODE_NODE = struct.Struct("<IIII")  # parent, code number, offset, node
 TYPE_HEAD = struct.Struct("<QB")  # basic size, collector tracks it
+MARK_STACK = struct.Struct("<II")  # thread, node; for each thread behind the text of a mark
+OLDER_ARENA = struct.Struct("<QQ")  # address, size
+OLDER_POOL = struct.Struct("<QII")  # first block, bytes a block, blocks; a bit for each follows, in bytes
 GC_START = struct.Struct("<I6I")  # generation, counts, thresholds
+GC_LONG_LIVED = struct.Struct("<QQ")  # behind that, from the native engine: total and pending
 GC_STOP = struct.Struct("<QQQ")  # duration, collected, uncollectable
 
 MAX_PAYLOAD = 1 << 20

@@ -12,6 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from tracekit.events import NO_STACK, Code, Stack
 from tracekit.record import linetable
 from tracekit.record.slots import TRUNCATED_NODE
@@ -68,6 +71,8 @@ class LineSymbols:
         self._numbers: dict[int, str] = {}
         self._nodes: dict[int, _Node] = {}
         self._unknown: dict[str, int] = {}
+        self._frames: dict[int, int] = {}
+        self._sites: dict[tuple[int, int, int], int] = {}
 
     def file(self, number: int, name: str) -> None:
         """A file got a number."""
@@ -101,7 +106,28 @@ class LineSymbols:
         code_id = known.code_id if known else self._unknown_code(filename)
         parent_id = above.stack_id if above else NO_STACK
         self._nodes[number] = _Node(number, filename, line, known, modules)
+        self._sites[parent_id, code_id, line] = number
         self.stacks.append(Stack(number, parent_id, code_id, line))
+
+    def frame_node(  # noqa: PLR0913, PLR0917 - what a frame is made of
+        self, number: int, parent: int, file: int, line: int, first_line: int, qualname: str
+    ) -> None:
+        """The same where the engine had the code object, so that nothing is reconstructed.
+
+        Its parent is one of these, too. It becomes the stack of a line node, if one is equal.
+        """
+        filename = self._numbers.get(file, UNKNOWN_FUNCTION)
+        place = self._files.get(filename)
+        known = place.by_name.get((qualname, first_line)) if place else None
+        code_id = known.code_id if known else self._unknown_code(filename)
+        site = (self._frames.get(parent, NO_STACK), code_id, line)
+        stack_id = self._frames[number] = self._sites.setdefault(site, number)
+        if stack_id == number:
+            self.stacks.append(Stack(number, *site))
+
+    def map(self, nodes: npt.NDArray[np.int32]) -> None:
+        """Replace frame nodes by their stacks, in place; by ``NO_STACK`` if they were never defined."""
+        nodes[:] = [self._frames.get(number, NO_STACK) for number in nodes.tolist()]
 
     def take(self) -> tuple[list[Code], list[Stack]]:
         """Codes and stacks that are new since the last call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tracekit.report.stacks import stack_lines
 from tracekit.report.tables import Column, table
 from tracekit.report.text import Where, printable, wrapped
 from tracekit.report.units import (
@@ -19,22 +20,36 @@ from tracekit.report.units import (
 
 # Which end of a key may go on a narrow terminal: paths and call paths are told apart by their last part,
 # `function (file)` by both.
-_CUT: dict[str, Where] = {"site": "start", "file": "start", "stack": "start", "function": "middle"}
+CUT: dict[str, Where] = {
+    "site": "start",
+    "file": "start",
+    "stack": "start",
+    "function": "middle",
+    "module": "start",
+}
 
 
-def heap_lines(document: Mapping[str, Any], *, width: int | None = None) -> Iterator[str]:
-    """Lines of a heap: moment, totals, groups, what was left out, notes.
+def heap_lines(
+    document: Mapping[str, Any], *, whole_stacks: bool = False, width: int | None = None
+) -> Iterator[str]:
+    """Lines of a heap: moment, totals, groups, what was left out, the stack segment, notes.
 
     ``document``: moment {text, seq, time_s}, by, total_bytes, total_blocks, groups [{key, bytes, blocks}],
-    groups_omitted, notes.
+    groups_omitted, those of :func:`stack_lines`, notes.
     """
-    total = document["total_bytes"]
-    yield f"heap at {moment_text(document['moment'])}"
-    yield f"{human_bytes(total)} in {plural(document['total_blocks'], 'block')}, by {document['by']}"
-    yield ""
-    yield from group_table(document["by"], document["groups"], total, width=width)
-    yield from _omitted(document, "group")
+    yield from heading(document, f"by {document['by']}")
+    yield from group_table(document["by"], document["groups"], document["total_bytes"], width=width)
+    yield from omitted_lines(document, "group")
+    yield from stack_lines(document, whole=whole_stacks, width=width)
     yield from note_lines(document["notes"], width=width)
+
+
+def heading(document: Mapping[str, Any], how: str) -> Iterator[str]:
+    """The moment, the totals and ``how`` they are added up below, and an empty line."""
+    yield f"heap at {moment_text(document['moment'])}"
+    size, blocks = human_bytes(document["total_bytes"]), plural(document["total_blocks"], "block")
+    yield f"{size} in {blocks}, {how}"
+    yield ""
 
 
 def group_table(
@@ -45,7 +60,7 @@ def group_table(
         Column("bytes", "right"),
         Column("share", "right"),
         Column("blocks", "right"),
-        Column(by, cut=_CUT.get(by, "end")),
+        Column(by, cut=CUT.get(by, "end")),
     )
     rows = (
         (
@@ -62,21 +77,47 @@ def group_table(
 def difference_lines(document: Mapping[str, Any], *, width: int | None = None) -> Iterator[str]:
     """Lines of a difference: both moments, what changed in all, the groups that changed, notes.
 
-    ``document``: from and to {text, seq, time_s}, by, total_bytes, total_blocks (changes), groups [{key,
-    bytes, blocks, bytes_before, bytes_after, blocks_before, blocks_after}], groups_omitted, notes.
+    ``document``: from and to {text, seq, time_s}, by, total_bytes, total_blocks (changes), bytes_before,
+    bytes_after, made_bytes, made_blocks, statuses {name: {groups, bytes, blocks}}, groups [{key, status,
+    bytes, blocks, bytes_before, bytes_after, blocks_before, blocks_after, made_bytes, made_blocks}],
+    groups_omitted, notes.
     """
     yield f"from {moment_text(document['from'])}"
     yield f"to   {moment_text(document['to'])}"
-    change, blocks = document["total_bytes"], document["total_blocks"]
-    unit = "block" if abs(blocks) == 1 else "blocks"
-    yield f"{human_change(change)} in {signed_count(blocks)} {unit}, by {document['by']}"
+    yield f"{change_text(document)}, by {document['by']}"
+    yield (
+        f"{human_bytes(document['bytes_before'])} before; {human_bytes(document['bytes_after'])} after, "
+        f"{human_bytes(document['made_bytes'])} of them allocated in between"
+    )
+    yield from status_lines(document["statuses"])
     yield ""
     if not document["groups"]:
-        yield "nothing changed"
+        changed = any(total["groups"] for total in document["statuses"].values())
+        yield "nothing of that status changed" if changed else "nothing changed"
     else:
         yield from _changes(document, width)
-    yield from _omitted(document, "changed group")
+    yield from omitted_lines(document, "changed group")
     yield from note_lines(document["notes"], width=width)
+
+
+def change_text(document: Mapping[str, Any]) -> str:
+    """``+1.5 KiB in +3 blocks`` of ``total_bytes`` and ``total_blocks``."""
+    blocks = document["total_blocks"]
+    unit = "block" if abs(blocks) == 1 else "blocks"
+    return f"{human_change(document['total_bytes'])} in {signed_count(blocks)} {unit}"
+
+
+def status_lines(statuses: Mapping[str, Mapping[str, int]], unchanged: int = 0) -> Iterator[str]:
+    """One line: how many groups have each status, and by how much they changed."""
+    parts = [
+        f"{human_count(total['groups'])} {name} {human_change(total['bytes'])}"
+        for name, total in statuses.items()
+        if total["groups"]
+    ]
+    if unchanged:
+        parts.append(f"{human_count(unchanged)} unchanged")
+    if parts:
+        yield f"groups: {', '.join(parts)}"
 
 
 def _changes(document: Mapping[str, Any], width: int | None) -> Iterator[str]:
@@ -86,7 +127,9 @@ def _changes(document: Mapping[str, Any], width: int | None) -> Iterator[str]:
         Column("blocks", "right"),
         Column("before", "right"),
         Column("after", "right"),
-        Column(by, cut=_CUT.get(by, "end")),
+        Column("made", "right"),
+        Column("status"),
+        Column(by, cut=CUT.get(by, "end")),
     )
     rows = (
         (
@@ -94,6 +137,8 @@ def _changes(document: Mapping[str, Any], width: int | None) -> Iterator[str]:
             signed_count(group["blocks"]),
             human_bytes(group["bytes_before"]),
             human_bytes(group["bytes_after"]),
+            human_bytes(group["made_bytes"]),
+            group["status"],
             group["key"],
         )
         for group in document["groups"]
@@ -115,7 +160,8 @@ def note_lines(notes: Sequence[str], *, width: int | None = None, label: str = "
         yield from wrapped(f"{label}: {printable(note)}", width, indent=len(label) + 2)
 
 
-def _omitted(document: Mapping[str, Any], what: str) -> Iterator[str]:
+def omitted_lines(document: Mapping[str, Any], what: str) -> Iterator[str]:
+    """How many groups were not shown, if any were not."""
     count = document["groups_omitted"]
     if count:
         yield f"... and {plural(count, 'more ' + what)} (--limit 0 shows all)"

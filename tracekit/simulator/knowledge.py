@@ -8,11 +8,14 @@ from tracekit.simulator.parameters import VERSIONS, version_of
 PLAIN_ALLOCATORS = ("malloc", "malloc_debug")
 
 
+def knows_tracked(header: Header) -> bool:
+    """Whether it is known which blocks the collector counts: their types tell."""
+    return header.capabilities.gc_tracked or header.capabilities.types
+
+
 def why_no_collections(header: Header) -> str:
     """Why the simulator cannot say how often a collector would have run."""
-    if not header.capabilities.gc_tracked:
-        return f"the engine '{header.engine}' does not record which blocks the collector tracks"
-    return "this version of the simulator has no model of the collector"
+    return f"the engine '{header.engine}' does not record which blocks the collector tracks"
 
 
 def why_no_recorded_arenas(header: Header) -> str:
@@ -28,6 +31,14 @@ def why_other_thresholds_leave_the_peak_open() -> str:
     )
 
 
+def why_the_peak_has_bounds() -> str:
+    """Why the peak is given as two numbers."""
+    return (
+        "from when on cyclic garbage could not be reached any more is not known: the low bound supposes as "
+        "early as possible, the high one as late as possible"
+    )
+
+
 def why_peak_is_a_lower_bound(unknown_frees: int) -> str:
     """Why the peak without a collector may be higher than the simulation gives."""
     return (
@@ -36,10 +47,45 @@ def why_peak_is_a_lower_bound(unknown_frees: int) -> str:
     )
 
 
-def assumptions(header: Header, *, use_pymalloc: bool) -> list[str]:
-    """What holds for every number of a simulation of this trace."""
+def about_other_collections(*, by_itself: bool, waits: bool) -> list[str]:
+    """What holds where collections run at other times than in the recording.
+
+    ``by_itself``: the collector is on. ``waits``: what is due waits for the eval breaker (3.12 on).
+    """
+    notes = [
+        "how many dead objects wait in free lists is not recorded: with fewer collections than recorded the "
+        "peak may be above the high bound, where many of them are tuples, lists and dicts by a third"
+    ]
+    if by_itself:
+        notes.append(
+            "garbage that no collection had found when the recording ended is not known as such: with more "
+            "collections than recorded the peak may be below the low bound"
+        )
+    if waits and by_itself:
+        notes.append(
+            "a collection that is due waits for the next check of the eval breaker; where none was due in "
+            "the recording, the next instruction is taken for one"
+        )
+    return notes
+
+
+def assumptions(header: Header, *, use_pymalloc: bool, older_arenas: int, switched_off: int) -> list[str]:
+    """What holds for every number of a simulation of this trace.
+
+    ``older_arenas``: how many the model starts with. ``switched_off``: in so many stretches between
+    collections the collector was off.
+    """
     can = header.capabilities
-    notes = ["blocks older than the recording are unknown: the model starts from an empty heap"]
+    if older_arenas:
+        older = "of the blocks older than the recording the model knows those in arenas, not those of malloc"
+    else:
+        older = "blocks older than the recording are unknown: the model starts from an empty heap"
+    notes = [older]
+    if switched_off:
+        notes.append(
+            f"the program kept the collector from running in {switched_off} of the stretches between "
+            "collections; so does the model"
+        )
     if not can.domains:
         domain_note = "raw, mem and object blocks are not told apart in this trace"
         if use_pymalloc:

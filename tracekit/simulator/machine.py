@@ -1,260 +1,312 @@
-"""The machine: allocations and frees of a trace, driven through pymalloc and malloc in their order."""
+"""The machine: allocations and frees of a trace in their order, through collector, pymalloc and malloc.
+
+This is the readable one. fast.py does the same in C, and its tests demand the same numbers.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from tracekit.events import Cause, Domain
-from tracekit.simulator.parameters import PyMallocParameters
-from tracekit.simulator.pymalloc import Pool, PyMalloc
+from tracekit.simulator.collector import Collector, SimulatedCollection
+from tracekit.simulator.older import Layout
+from tracekit.simulator.outcome import ArenaSpans, Collections, Outcome, OutOfMemory, Peak, Timeline
+from tracekit.simulator.pymalloc import PyMalloc
+from tracekit.simulator.rows import COUNTS, FREE, FREE_OLDER, KEPT, LARGE, PARK, TRACKED, UNKNOWN_CAUSE, Rows
+from tracekit.simulator.settings import Garbage, MachineSettings, Older, Reference
+from tracekit.simulator.stack import Stacks
 from tracekit.simulator.system import AddressSpace, LimitReachedError, Malloc
 from tracekit.store.steps import IntArray, Steps
 
-PYMALLOC_DOMAINS = (Domain.MEM, Domain.OBJECT, Domain.PYTHON)
-"""Domains that pymalloc serves. PYTHON may be any of raw, mem and object; it is taken for mem or object."""
-
-MAX_TIMELINE_POINTS = 1024
-"""An even number: the timeline is thinned by pairs when it is longer."""
-
-LARGE, REALLOCATE, FREE_BY_REALLOC, FREE = -1, -2, -3, -4
-"""What a row is when it is not the size class (0 and up) of an allocation that pymalloc serves.
-
-LARGE is an allocation for malloc, REALLOCATE the new block of a realloc, FREE_BY_REALLOC its old one.
-"""
+MALLOC = -1
+"""The place of a block that malloc serves."""
 
 
-class ArenaPoint(msgspec.Struct, frozen=True):
-    """Arenas held after the event ``seq``, at ``time_s`` seconds, with the bytes in all live blocks."""
+class Row(NamedTuple):
+    """One row of :class:`~tracekit.simulator.rows.Rows`."""
 
     seq: int
-    time_s: float
-    arenas: int
-    live_bytes: int
-
-
-class OutOfMemory(msgspec.Struct, frozen=True):
-    """The first allocation that would not fit the memory limit.
-
-    ``wanted_bytes`` is the size of the block. ``live_bytes`` (in live blocks) and ``footprint_bytes`` (held
-    from the kernel) are those before it; what it would have added is a new arena, heap or mapping.
-    """
-
-    seq: int
-    time_s: float
-    wanted_bytes: int
-    live_bytes: int
-    footprint_bytes: int
-
-
-@dataclass(slots=True)
-class LivePeak:
-    """The instant of most live bytes: bytes in all blocks, in blocks of pymalloc, and its arenas."""
-
-    live_bytes: int = 0
-    small_bytes: int = 0
-    arenas: int = 0
-
-
-class Moved(NamedTuple):
-    """A block that a realloc has let go of, until its new one comes; ``pool`` None: it is malloc's."""
-
-    pool: Pool | None
+    time_ns: int
+    kind: int
+    flags: int
+    domain: int
+    block: int
     size: int
+    realloc_of: int
+    stack_id: int
+    thread_id: int
+    garbage: int
+    address: int
+
+
+class Parked(NamedTuple):
+    """A block that a realloc has let go of, until its new one comes."""
+
+    block: int
+    place: int
+    size: int
+    tracked: bool
 
 
 class Machine:
-    """A process without a collector: feed it steps in order and read its counters.
+    """A process: feed it consecutive steps, then finish it. ``path_bytes[stack_id]``: see stack.py.
 
-    ``use_pymalloc`` false sends everything to malloc (PYTHONMALLOC=malloc). ``keep_collected`` leaves blocks
-    alive that a collection freed. After an :class:`OutOfMemory` the machine stands as before that event.
+    What happens at a row happens in the order in which :meth:`_run` says it. What a collection of the model
+    frees, or the program itself before that row, belongs to the row, too.
     """
 
     def __init__(
-        self,
-        parameters: PyMallocParameters,
-        *,
-        use_pymalloc: bool = True,
-        keep_collected: bool = False,
-        memory_limit: int | None = None,
+        self, settings: MachineSettings, reference: Reference, older: Older, path_bytes: IntArray
     ) -> None:
-        self.parameters = parameters
-        self.keep_collected = keep_collected
-        self.memory = AddressSpace(memory_limit)
+        self.settings = settings
+        parameters = settings.parameters
+        layout = Layout.of(older, parameters) if settings.use_pymalloc else Layout.empty()
+        held = settings.base_bytes + len(layout.ntotalpools) * parameters.arena_size
+        self.memory = AddressSpace(settings.memory_limit, held)
         self.pymalloc = PyMalloc(parameters, self.memory)
         self.malloc = Malloc(self.memory, parameters.page_size)
-        self.live_bytes = 0
-        self.small_bytes = 0
-        self.peak = LivePeak()
+        self.stacks = Stacks(path_bytes)
+        self.collector = Collector(
+            settings.collector, reference, self._release, collects_at_checks=settings.collects_at_checks
+        )
+        self.live_bytes = self.live_blocks = self.small_bytes = 0
+        self.peak = Peak()
         self.frees_of_unknown_cause = 0
-        self.timeline: list[ArenaPoint] = []
         self.out_of_memory: OutOfMemory | None = None
-        self._small_threshold = parameters.small_request_threshold if use_pymalloc else 0
-        self._pools: dict[int, Pool] = {}
-        self._moved: dict[int, Moved] = {}
+        self._reference = reference
+        # Where blocks are that pymalloc serves: those of the recording by alloc_seq, older ones by address.
+        self._places: dict[int, int] = {}
+        older_places = self.pymalloc.begin_with(layout)
+        self._older: dict[int, int] = dict(zip(layout.address.tolist(), older_places, strict=True))
+        self.older_bytes = sum(map(self._block_bytes, older_places))
+        # The block of each domain that a realloc has let go of.
+        self._parked: dict[int, Parked] = {}
+        # Size, and whether it is tracked, of each block that a collection of the model may free.
+        self._collectable: dict[int, tuple[int, bool]] = {}
+        self._samples = Samples(settings.sample_every)
+        self._places_in_order: list[int] = []
 
     def feed(self, steps: Steps) -> bool:
-        """Run consecutive steps. False when one of them did not fit: no more may be fed."""
-        wanted = np.ones(len(steps), np.bool_)
-        if self.keep_collected:
-            wanted = ~(steps.is_free & (steps.cause == Cause.GC))
-        self.frees_of_unknown_cause += int(np.count_nonzero(steps.is_free & (steps.cause == Cause.UNKNOWN)))
-        rows = np.flatnonzero(wanted)
-        kinds = self._kinds(steps)[rows].tolist()
-        blocks = steps.alloc_seq[rows].tolist()
-        sizes = steps.size[rows].tolist()
-        index = self._run(steps, rows, kinds, blocks, sizes)
-        if index is None:
-            return True
-        row = rows[index]
-        self.out_of_memory = OutOfMemory(
-            int(steps.seq[row]),
-            float(steps.time_ns[row]) / 1e9,
-            sizes[index],
-            self.live_bytes,
-            self.memory.footprint_bytes,
-        )
-        return False
+        """Run consecutive steps. False when an allocation did not fit: no more may be fed."""
+        rows = Rows.of(steps, self.settings, self._reference)
+        for row in map(Row._make, zip(*(getattr(rows, name).tolist() for name in Row._fields), strict=True)):
+            if self._samples.is_behind(row.seq):
+                self._sample()
+                self._samples.begin(row.seq, self.live_bytes)
+                self.pymalloc.recent_highwater = self.pymalloc.narenas_currently_allocated
+            try:
+                self._run(row)
+            except LimitReachedError:
+                seconds, footprint = row.time_ns / 1e9, self.memory.footprint_bytes
+                self.out_of_memory = OutOfMemory(
+                    row.seq, seconds, row.size, self.live_bytes, footprint, row.stack_id
+                )
+                return False
+            self._samples.last = (row.seq, row.time_ns)
+        return True
 
-    def _size_classes(self, size: IntArray, domain: npt.NDArray[np.uint8]) -> IntArray:
-        """Size class of each request, or LARGE when pymalloc does not serve it (``pymalloc_alloc``)."""
-        small = (size > 0) & (size <= self._small_threshold) & np.isin(domain, PYMALLOC_DOMAINS)
-        return np.where(small, (size - 1) >> self.parameters.alignment_shift, LARGE)
+    # -- one row ---------------------------------------------------------------------------------------------
 
-    def _kinds(self, steps: Steps) -> IntArray:
-        """What to do for each row: a size class, or one of the names below 0."""
-        kinds = self._size_classes(steps.size, steps.domain)
-        kinds[steps.is_free] = FREE
-        by_realloc = steps.is_free & (steps.cause == Cause.REALLOC)
-        kinds[by_realloc] = FREE_BY_REALLOC
-        for domain in {*self._moved, *np.unique(steps.domain[by_realloc]).tolist()}:
-            # The new block of a realloc is the next allocation of its domain: mem and object requests are
-            # made under the GIL, and for raw ones it makes no difference which belongs to which.
-            here = steps.domain == domain
-            allocations = np.flatnonzero(here & ~steps.is_free)
-            old = np.flatnonzero(here & by_realloc)
-            if domain in self._moved:
-                old = np.append(old, -1)
-            following = np.searchsorted(allocations, old)
-            kinds[allocations[following[following < len(allocations)]]] = REALLOCATE
-        return kinds
+    def _run(self, row: Row) -> None:
+        """All that happens at a row, in order. Raises LimitReachedError; then its allocation did nothing."""
+        self.pymalloc.now = row.seq
+        self.collector.before(row.seq)
+        tracked, counts = bool(row.flags & TRACKED), bool(row.flags & COUNTS)
+        if row.kind > FREE:
+            self.collector.check(row.seq, row.stack_id)
+            resized = self._allocate(row)
+            self.stacks.allocated(row.seq, row.thread_id, row.stack_id)
+            self.collector.allocated(
+                row.seq, row.stack_id, tracked=tracked, counts=counts and not resized, garbage=row.garbage
+            )
+            return
+        self.frees_of_unknown_cause += bool(row.flags & UNKNOWN_CAUSE)
+        if row.kind == KEPT:
+            return
+        if row.kind == FREE_OLDER:
+            self._free_older(row.address)
+        elif row.kind == PARK:
+            self._park(row)
+        else:
+            self._free(row.block, row.size)
+        self.collector.freed(row.block, tracked=tracked, counts=counts)
 
-    def _run(
-        self, steps: Steps, rows: IntArray, kinds: list[int], blocks: list[int], sizes: list[int]
-    ) -> int | None:
-        """The loop over rows; the index of the row that reached the memory limit, or None.
+    def _allocate(self, row: Row) -> bool:
+        """A new block. Returns whether it is one that was counted before, and was resized since.
 
-        Counters are kept in local names while it runs: this is where the simulator's time goes.
+        The type of a block is seen when it is freed, and a realloc is no free: a tuple that was resized
+        counts from its first block on, but as a rule only its last block has a type.
         """
-        pymalloc, malloc, pools, peak = self.pymalloc, self.malloc, self._pools, self.peak
-        live, small, arenas = self.live_bytes, self.small_bytes, self.arenas
-        index = 0
-        try:
-            for index, (kind, block, size) in enumerate(zip(kinds, blocks, sizes, strict=True)):
-                if kind >= 0:
-                    pools[block] = pymalloc.allocate(kind)
-                    small += size
-                elif kind == FREE:
-                    pool = pools.pop(block, None)
-                    if pool is None:
-                        malloc.free(size)
-                    else:
-                        pymalloc.free(pool)
-                        small -= size
-                elif kind == LARGE:
-                    malloc.allocate(size)
-                else:
-                    move = self._reallocate if kind == REALLOCATE else self._let_go
-                    small += move(block, size, int(steps.domain[rows[index]]))
-                live += size if kind > FREE_BY_REALLOC else -size
-                if pymalloc.narenas_currently_allocated != arenas:
-                    arenas = pymalloc.narenas_currently_allocated
-                    self._note_arenas(steps, rows[index], live)
-                if live > peak.live_bytes:
-                    peak.live_bytes, peak.small_bytes, peak.arenas = live, small, arenas
-        except LimitReachedError:
-            return index
-        finally:
-            self.live_bytes, self.small_bytes = live, small
-        return None
+        parked = self._parked.get(row.domain)
+        resized = False
+        if parked is not None and row.realloc_of == parked.block:
+            place = self._reallocate(parked, row)
+            resized = parked.tracked
+            del self._parked[row.domain]
+        else:
+            place = self._place(row)
+        if place != MALLOC:
+            self._places[row.block] = place
+            self.small_bytes += row.size
+        if self.settings.keep_places:
+            self._places_in_order.append(place)
+        if row.garbage >= 0 and self.settings.collector.garbage != Garbage.RECORDED:
+            self._collectable[row.block] = (row.size, bool(row.flags & TRACKED))
+        self.live_blocks += 1
+        self.live_bytes += row.size
+        self._samples.peak_live_bytes = max(self._samples.peak_live_bytes, self.live_bytes)
+        if self.live_bytes > self.peak.live_bytes:
+            arenas = self.pymalloc.narenas_currently_allocated
+            self.peak = Peak(self.live_bytes, row.seq, self.small_bytes, self.older_bytes, arenas)
+        return resized
 
-    def _let_go(self, block: int, size: int, domain: int) -> int:
-        """A realloc begins: its old block stays until the new one is there.
+    def _place(self, row: Row) -> int:
+        """``_PyObject_Malloc``: a new block of pymalloc or of malloc."""
+        if row.kind != LARGE:
+            return self.pymalloc.allocate(row.kind)
+        self.malloc.allocate(row.size)
+        return MALLOC
 
-        Returns by how much the live bytes that pymalloc serves change.
-        """
-        before = self._moved.pop(domain, None)
-        if before is not None:
-            self._release(before)
-        pool = self._pools.pop(block, None)
-        self._moved[domain] = Moved(pool, size)
-        return 0 if pool is None else -size
-
-    def _reallocate(self, block: int, size: int, domain: int) -> int:
+    def _reallocate(self, old: Parked, row: Row) -> int:
         """``pymalloc_realloc``: stay in place, or allocate the new block and then free the old one.
 
         What malloc manages stays with malloc, however small it gets. A block of pymalloc that shrinks by
-        less than a quarter stays where it is. Returns by how much the live bytes that pymalloc serves change.
+        less than a quarter stays where it is, and so does one that grows within its size class.
         """
-        old = self._moved.pop(domain)
-        pool = old.pool
-        if pool is None:
-            self.malloc.free(old.size)
-            self.malloc.allocate(size)
-            return 0
-        held = self.parameters.block_bytes(pool.szidx)
-        if not held >= size > held * 3 / 4:
-            kind = int(self._size_classes(np.array([size]), np.array([domain], np.uint8))[0])
-            new_pool = None
-            if kind == LARGE:
-                self.malloc.allocate(size)
-            else:
-                new_pool = self.pymalloc.allocate(kind)
-            self.pymalloc.free(pool)
-            pool = new_pool
-        if pool is None:
-            return 0
-        self._pools[block] = pool
+        if old.place == MALLOC:
+            self.malloc.reallocate(old.size, row.size)
+            return MALLOC
+        held = self._block_bytes(old.place)
+        if row.size <= held and 4 * row.size > 3 * held:
+            return old.place
+        place = self._place(row)
+        self.pymalloc.free(old.place)
+        return place
+
+    # -- blocks that go --------------------------------------------------------------------------------------
+
+    def _free(self, block: int, size: int) -> None:
+        """A block allocated while recorded is given back."""
+        self._give_back(self._forget(block, size), size)
+
+    def _forget(self, block: int, size: int) -> int:
+        """A block is not alive any more; where it was."""
+        place = self._places.pop(block, MALLOC)
+        self.live_blocks -= 1
+        self.live_bytes -= size
+        if place != MALLOC:
+            self.small_bytes -= size
+        return place
+
+    def _give_back(self, place: int, size: int) -> None:
+        if place == MALLOC:
+            self.malloc.free(size)
+        else:
+            self.pymalloc.free(place)
+
+    def _park(self, row: Row) -> None:
+        """A realloc begins: its old block stays until the new one is there.
+
+        One that is there still has a new block that was not recorded: it goes now.
+        """
+        before = self._parked.pop(row.domain, None)
+        if before is not None:
+            self._give_back(before.place, before.size)
+        place = self._forget(row.block, row.size)
+        self._parked[row.domain] = Parked(row.block, place, row.size, bool(row.flags & TRACKED))
+
+    def _free_older(self, address: int) -> None:
+        """A block older than the recording is given back. Of one that malloc served the size is not known."""
+        place = self._older.pop(address, MALLOC)
+        if place != MALLOC:
+            self.older_bytes -= self._block_bytes(place)
+            self.pymalloc.free(place)
+
+    def _release(self, block: int) -> int:
+        """A collection of the model frees a block; its bytes."""
+        size, tracked = self._collectable.pop(block)
+        self._free(block, size)
+        self.collector.freed(block, tracked=tracked, counts=False)
         return size
 
-    def _release(self, old: Moved) -> None:
-        """Free the old block of a realloc whose new one is not in the trace."""
-        if old.pool is None:
-            self.malloc.free(old.size)
-        else:
-            self.pymalloc.free(old.pool)
+    def _block_bytes(self, place: int) -> int:
+        return self.settings.parameters.block_bytes(self.pymalloc.pool_of(place).szidx)
 
-    def _note_arenas(self, steps: Steps, row: int, live_bytes: int) -> None:
-        """Add a point to the timeline; of each two in one grown long, the one with more arenas stays."""
-        point = ArenaPoint(int(steps.seq[row]), float(steps.time_ns[row]) / 1e9, self.arenas, live_bytes)
-        self.timeline.append(point)
-        if len(self.timeline) > MAX_TIMELINE_POINTS:
-            pairs = zip(self.timeline[:-1:2], self.timeline[1::2], strict=True)
-            self.timeline = [*(max(pair, key=lambda one: one.arenas) for pair in pairs), point]
+    # -- what comes out --------------------------------------------------------------------------------------
 
-    @property
-    def arenas(self) -> int:
-        """Arenas held now."""
-        return self.pymalloc.narenas_currently_allocated
+    def _sample(self) -> None:
+        """A point of the timeline for the events since the last one, if there were any."""
+        arenas = self.pymalloc.narenas_currently_allocated
+        self._samples.end(
+            self.live_bytes, arenas, self.pymalloc.recent_highwater, self.memory.footprint_bytes
+        )
 
-    @property
-    def peak_arenas(self) -> int:
-        """Most arenas ever held at once."""
-        return self.pymalloc.narenas_highwater
+    def finish(self) -> Outcome:
+        """All that came out. To be called once, when nothing more is to be fed."""
+        self._sample()
+        pymalloc, memory, malloc = self.pymalloc, self.memory, self.malloc
+        return Outcome(
+            arenas=pymalloc.narenas_currently_allocated,
+            peak_arenas=pymalloc.narenas_highwater,
+            peak_arenas_seq=pymalloc.highwater_at,
+            ntimes_arena_allocated=pymalloc.ntimes_arena_allocated,
+            live_bytes=self.live_bytes,
+            live_blocks=self.live_blocks,
+            small_bytes=self.small_bytes,
+            older_bytes=self.older_bytes,
+            peak=self.peak,
+            footprint_bytes=memory.footprint_bytes,
+            peak_footprint_bytes=memory.peak_footprint_bytes,
+            heap_bytes=malloc.heap_bytes,
+            mapped_bytes=malloc.mapped_bytes,
+            peak_stack_bytes=self.stacks.peak_stack_bytes,
+            peak_stack_seq=self.stacks.peak_seq,
+            frees_of_unknown_cause=self.frees_of_unknown_cause,
+            out_of_memory=self.out_of_memory,
+            collections=_collections(self.collector.collections),
+            timeline=Timeline(*_columns(self._samples.points, 7)),
+            arena_spans=ArenaSpans(
+                *_columns([(number, *span) for number, span in pymalloc.spans.items()], 3)
+            ),
+            places=np.array(self._places_in_order, np.int64),
+        )
 
-    def fragmentation(self) -> float:
-        """Share of the arenas' bytes that is not in live blocks now: 0 to 1, 0 without arenas."""
-        return fragmentation(self.small_bytes, self.arenas * self.parameters.arena_size)
 
-    def peak_fragmentation(self) -> float:
-        """The same at the instant of most live bytes."""
-        return fragmentation(self.peak.small_bytes, self.peak.arenas * self.parameters.arena_size)
+class Samples:
+    """The timeline while it comes into being: a point for each span of ``every`` numbers of events."""
+
+    def __init__(self, every: int) -> None:
+        self.points: list[tuple[int, ...]] = []
+        self.peak_live_bytes = 0
+        self.last: tuple[int, int] | None = None
+        self._every = every
+        self._span = -1
+
+    def is_behind(self, seq: int) -> bool:
+        """Whether an event is of another span than the last one."""
+        return seq // self._every != self._span
+
+    def begin(self, seq: int, live_bytes: int) -> None:
+        """A new span, the one that event ``seq`` is of."""
+        self._span = seq // self._every
+        self.peak_live_bytes = live_bytes
+        self.last = None
+
+    def end(self, live_bytes: int, arenas: int, peak_arenas: int, footprint_bytes: int) -> None:
+        """The span is over: a point, if an event was run in it (``last``: its seq and time)."""
+        if self.last is not None:
+            peak = self.peak_live_bytes
+            self.points.append((*self.last, live_bytes, peak, arenas, peak_arenas, footprint_bytes))
 
 
-def fragmentation(small_bytes: int, arena_bytes: int) -> float:
-    """``1 - live bytes in arenas / bytes of arenas``; 0 without arenas."""
-    return 1 - small_bytes / arena_bytes if arena_bytes else 0.0
+def _columns(rows: Sequence[tuple[int, ...]], columns: int) -> list[IntArray]:
+    table = np.array(rows, np.int64).reshape(-1, columns)
+    return [np.ascontiguousarray(table[:, column]) for column in range(columns)]
+
+
+def _collections(found: Sequence[SimulatedCollection]) -> Collections:
+    columns = dict(zip(SimulatedCollection._fields, _columns(found, 6), strict=True))
+    asked = columns.pop("asked").astype(np.bool_)
+    return Collections(asked=asked, **columns)

@@ -1,126 +1,61 @@
-"""A simulation: what to suppose, what came out, and what the trace cannot tell."""
+"""Scenarios: what to suppose, and whether it makes sense."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
 import msgspec
 
 from tracekit.errors import ScenarioError
-from tracekit.simulator import knowledge
-from tracekit.simulator.machine import ArenaPoint, Machine, OutOfMemory
+from tracekit.simulator.knowledge import knows_tracked
 from tracekit.simulator.parameters import PyMallocParameters, recorded_parameters
-from tracekit.simulator.source import TraceSource, recorded_collections, recorded_peak_arenas
+from tracekit.simulator.settings import CollectorSettings, MachineSettings
+from tracekit.simulator.source import TraceSource
 
 ALLOCATORS = ("pymalloc", "malloc")
 MAX_ARENA_BYTES = 1 << 31
 """obmalloc.c refuses arenas of 2**32 bytes and more."""
-
-__all__ = ["ArenaPoint", "OutOfMemory", "Scenario", "Simulation", "simulate"]
+MAX_THRESHOLD = 2**31 - 1
+"""Thresholds are C ints."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """What to suppose; everything left out is as it was recorded. Sizes are bytes.
 
-    ``gc_off``: no collection ever runs. ``gc_thresholds``: those of ``gc.set_threshold``. ``allocator``
-    "malloc" is PYTHONMALLOC=malloc. ``memory_limit``: most bytes of arenas, malloc's heap and mappings.
+    ``gc_off``: gc.disable() at the start; collections that the program asks for run all the same.
+    ``gc_thresholds``: those of gc.set_threshold, None for one that stays as it was. ``gc_freeze_at``: the
+    moment after which gc.freeze() is called. ``allocator`` "malloc" is PYTHONMALLOC=malloc.
+    ``memory_limit``: most bytes that the process may hold.
     """
 
     name: str = "recorded"
-    gc_thresholds: tuple[int, int, int] | None = None
+    gc_thresholds: tuple[int, int | None, int | None] | None = None
     gc_off: bool = False
+    gc_freeze_at: str | None = None
     allocator: Literal["pymalloc", "malloc"] = "pymalloc"
     arena_size: int | None = None
     pool_size: int | None = None
     memory_limit: int | None = None
 
 
-class Simulation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scenario came to. Sizes are bytes.
-
-    ``collections``: collections of each generation. ``arenas``: held at the end. ``peak_bytes``: most bytes
-    in live blocks. ``peak_footprint_bytes``: most bytes held from the kernel (arenas, malloc's heap,
-    mappings). ``end_bytes``: in live blocks at the end. ``fragmentation``: 1 - live bytes in arenas / bytes
-    of arenas, at the end; ``peak_fragmentation`` at the instant of ``peak_bytes``; both None when nothing
-    goes to arenas. ``timeline``: a point for each change of the number of arenas (thinned when long).
-
-    "The end" is the end of the trace, or the event before ``out_of_memory``. A field that the trace cannot
-    answer is None. ``unknown`` names every field that is None, or is a bound only, and says why; ``notes``
-    are the assumptions behind all of them.
-    """
-
-    scenario: str
-    settings: dict[str, object]
-    collections: list[int] | None
-    recorded_collections: list[int]
-    arenas: int
-    peak_arenas: int
-    recorded_peak_arenas: int | None
-    peak_bytes: int
-    peak_footprint_bytes: int
-    end_bytes: int
-    fragmentation: float | None
-    peak_fragmentation: float | None
-    out_of_memory: OutOfMemory | None
-    unknown: dict[str, str]
-    notes: list[str]
-    timeline: list[ArenaPoint]
-
-
-def simulate(
-    source: TraceSource, scenario: Scenario, progress: Callable[[int, int], None] | None = None
-) -> Simulation:
-    """Run a trace through the model of CPython's allocators under a scenario.
-
-    ``progress(steps_done, steps_total)`` is called after each batch. Raises ScenarioError, before anything
-    is read, for settings that make no sense.
-    """
-    parameters = check(scenario, recorded_parameters(source.header))
-    use_pymalloc = scenario.allocator == "pymalloc"
-    machine = Machine(
-        parameters,
-        use_pymalloc=use_pymalloc,
-        keep_collected=collector_is_off(scenario),
-        memory_limit=scenario.memory_limit,
-    )
-    totals = source.totals
-    done, total = 0, totals.allocations + totals.frees - totals.unmatched_frees
-    for steps in source.steps():
-        if not machine.feed(steps):
-            break
-        done += len(steps)
-        if progress is not None:
-            progress(done, total)
-    unknown = _unknown(source, scenario, machine)
-    return Simulation(
-        scenario=scenario.name,
-        settings=_settings(scenario, parameters),
-        collections=[0, 0, 0] if collector_is_off(scenario) else None,
-        recorded_collections=recorded_collections(source),
-        arenas=machine.arenas,
-        peak_arenas=machine.peak_arenas,
-        recorded_peak_arenas=recorded_peak_arenas(source) if source.header.capabilities.arenas else None,
-        peak_bytes=machine.peak.live_bytes,
-        peak_footprint_bytes=machine.memory.peak_footprint_bytes,
-        end_bytes=machine.live_bytes,
-        fragmentation=machine.fragmentation() if use_pymalloc else None,
-        peak_fragmentation=machine.peak_fragmentation() if use_pymalloc else None,
-        out_of_memory=machine.out_of_memory,
-        unknown=unknown,
-        notes=knowledge.assumptions(source.header, use_pymalloc=use_pymalloc),
-        timeline=machine.timeline,
-    )
-
-
 def collector_is_off(scenario: Scenario) -> bool:
-    """Whether no collection runs: ``gc_off``, or a threshold of 0 for generation 0 (gc.set_threshold)."""
+    """Whether no collection begins by itself: ``gc_off``, or a threshold 0 of 0."""
     return scenario.gc_off or (scenario.gc_thresholds is not None and scenario.gc_thresholds[0] == 0)
 
 
-def check(scenario: Scenario, recorded: PyMallocParameters) -> PyMallocParameters:
-    """The sizes that a scenario comes to. Raises ScenarioError naming the setting that makes no sense."""
+def changes_collector(scenario: Scenario) -> bool:
+    """Whether collections run at other times than in the recording."""
+    return scenario.gc_off or scenario.gc_thresholds is not None or scenario.gc_freeze_at is not None
+
+
+def knows_collections(scenario: Scenario, source: TraceSource) -> bool:
+    """Whether the model can say when its collections run, or needs not: none begins by itself."""
+    return knows_tracked(source.header) or collector_is_off(scenario)
+
+
+def check(scenario: Scenario, source: TraceSource) -> None:
+    """Raises ScenarioError naming the setting that makes no sense, for this trace or for any."""
     if scenario.allocator not in ALLOCATORS:
         raise ScenarioError(f"allocator {scenario.allocator!r} is none of {', '.join(ALLOCATORS)}")
     if scenario.gc_off and scenario.gc_thresholds is not None:
@@ -128,12 +63,17 @@ def check(scenario: Scenario, recorded: PyMallocParameters) -> PyMallocParameter
             "the collector is switched off and given thresholds", hint="choose one of the two"
         )
     for generation, threshold in enumerate(scenario.gc_thresholds or ()):
-        if threshold < 0:
-            raise ScenarioError(f"threshold {threshold} of generation {generation} is below 0")
+        if threshold is not None and not 0 <= threshold <= MAX_THRESHOLD:
+            bound = "below 0" if threshold < 0 else f"above {MAX_THRESHOLD}, the most that CPython takes"
+            raise ScenarioError(f"threshold {threshold} of generation {generation} is {bound}")
     if scenario.memory_limit is not None and scenario.memory_limit <= 0:
         raise ScenarioError(f"a memory limit of {scenario.memory_limit} bytes leaves no memory at all")
     if scenario.allocator == "malloc" and (scenario.arena_size or scenario.pool_size) is not None:
         raise ScenarioError("arena and pool sizes have no meaning with the allocator malloc")
+    settings_of(source, scenario, recorded_parameters(source.header))
+
+
+def _sizes(scenario: Scenario, recorded: PyMallocParameters) -> PyMallocParameters:
     arena = recorded.arena_size if scenario.arena_size is None else scenario.arena_size
     pool = recorded.pool_size if scenario.pool_size is None else scenario.pool_size
     return _checked_sizes(replace(recorded, arena_size=arena, pool_size=pool))
@@ -158,12 +98,56 @@ def _checked_sizes(parameters: PyMallocParameters) -> PyMallocParameters:
     return parameters
 
 
-def _settings(scenario: Scenario, parameters: PyMallocParameters) -> dict[str, object]:
+def settings_of(source: TraceSource, scenario: Scenario, recorded: PyMallocParameters) -> MachineSettings:
+    """What a machine is told of a scenario. Raises ScenarioError."""
+    return MachineSettings(
+        parameters=_sizes(scenario, recorded),
+        use_pymalloc=scenario.allocator == "pymalloc",
+        memory_limit=scenario.memory_limit,
+        collector=CollectorSettings(
+            thresholds=_thresholds(source, scenario),
+            enabled=not scenario.gc_off,
+            freeze_seq=_freeze_seq(source, scenario),
+        ),
+    )
+
+
+def _thresholds(source: TraceSource, scenario: Scenario) -> tuple[int, int, int] | None:
+    """All three; those that were left out are as at the start of the recording."""
+    given = scenario.gc_thresholds
+    if given is None:
+        return None
+    recorded = source.header.collector.thresholds
+    first, second, third = (
+        was if value is None else value for value, was in zip(given, recorded, strict=True)
+    )
+    return first, second, third
+
+
+def _freeze_seq(source: TraceSource, scenario: Scenario) -> int | None:
+    moment = scenario.gc_freeze_at
+    if moment is None:
+        return None
+    for (seq,) in source.query("SELECT moment(?, trace := ?)", [moment, source.trace_id]).rows():
+        if seq is not None:
+            return int(str(seq)) + 1
+    raise ScenarioError(
+        f"the recording has no moment {moment!r} to freeze the collector's objects at",
+        hint="say start, end, peak, 1.5s, 200ms, 50%, seq:N, gc:N or mark:NAME",
+    )
+
+
+def settings_shown(
+    source: TraceSource, scenario: Scenario, recorded: PyMallocParameters
+) -> dict[str, object]:
     """What was in force, for the report."""
+    parameters = _sizes(scenario, recorded)
+    thresholds = _thresholds(source, scenario)
     settings: dict[str, object] = {
         "allocator": scenario.allocator,
         "gc_off": scenario.gc_off,
-        "gc_thresholds": None if scenario.gc_thresholds is None else list(scenario.gc_thresholds),
+        "gc_thresholds": None if thresholds is None else list(thresholds),
+        "gc_freeze_at": scenario.gc_freeze_at,
         "memory_limit": scenario.memory_limit,
         "page_size": parameters.page_size,
     }
@@ -175,22 +159,3 @@ def _settings(scenario: Scenario, parameters: PyMallocParameters) -> dict[str, o
             "small_request_threshold": parameters.small_request_threshold,
         }
     return settings
-
-
-def _unknown(source: TraceSource, scenario: Scenario, machine: Machine) -> dict[str, str]:
-    """Every field that this trace leaves open or bounds only, and why."""
-    header = source.header
-    unknown: dict[str, str] = {}
-    if not collector_is_off(scenario):
-        unknown["collections"] = knowledge.why_no_collections(header)
-        if scenario.gc_thresholds is not None:
-            unknown["peak_bytes"] = knowledge.why_other_thresholds_leave_the_peak_open()
-    elif machine.frees_of_unknown_cause:
-        unknown["peak_bytes"] = knowledge.why_peak_is_a_lower_bound(machine.frees_of_unknown_cause)
-    if not header.capabilities.arenas:
-        unknown["recorded_peak_arenas"] = knowledge.why_no_recorded_arenas(header)
-    if scenario.allocator == "malloc":
-        unknown["fragmentation"] = unknown["peak_fragmentation"] = (
-            "the fragmentation of malloc's heap is not modelled"
-        )
-    return unknown

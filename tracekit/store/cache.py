@@ -14,7 +14,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -25,9 +25,10 @@ import msgspec
 from tracekit._version import __version__
 from tracekit.log.reader import LogReader
 from tracekit.store.access import quoted
-from tracekit.store.schema import STORE_SCHEMA_VERSION, union_schema
+from tracekit.store.schema import STORE_SCHEMA_VERSION, simulated_names, union_schema
 
 STORE_SUFFIX = ".duckdb"
+SIMULATED_SUFFIX = ".simulated.duckdb"
 ABANDONED_AFTER_S = 60
 """Age at which a half-built store that nobody has locked is taken for what a killed process left behind."""
 
@@ -36,6 +37,10 @@ BLOCK_BYTES = 1 << 16
 
 BUILDING_BYTES = 384 << 20
 """Memory that DuckDB may take while it writes a store to a file. It would keep all that it has written."""
+
+NO_ASYNC_WRITES = {"async_threads": "0"} if int(duckdb.__version__.partition(".")[0]) >= 2 else {}
+"""DuckDB 2.0 writes Parquet files with threads of their own. One of them and the thread of the query can wait
+for each other when that is interrupted, and Ctrl-C would never end an export. Nothing else here uses them."""
 
 Fill = Callable[["Database", bytes | None], bytes | None]
 """Makes the tables and writes the rows of a log, or what is new since what it returned the last time.
@@ -79,6 +84,7 @@ class Database:
         spill = f"tracekit-{os.getpid()}-{secrets.token_hex(6)}"
         self._spill = Path(tempfile.gettempdir(), spill)
         self._catalog = "memory"
+        self._beside: dict[str, str] = {}
         self.connection = duckdb.connect(
             ":memory:",
             config={
@@ -87,6 +93,7 @@ class Database:
                 "autoinstall_known_extensions": "false",
                 "allow_community_extensions": "false",
                 "python_enable_replacements": "false",
+                **NO_ASYNC_WRITES,
             },
         )
 
@@ -108,10 +115,50 @@ class Database:
         self.connection.execute(f"USE {catalog}")
         self._catalog = catalog
 
+    def source(self, name: str) -> tuple[Path | None, Identity | None]:
+        """The file of an attached store and its identity; None, None for one in memory."""
+        paths = "SELECT path FROM duckdb_databases() WHERE database_name = ? AND path IS NOT NULL"
+        with self.writer() as cursor:
+            found = cursor.execute(paths, [name]).fetchall()
+        return (Path(found[0][0]), self._identity_in(name)) if found else (None, None)
+
+    def reopened(self, name: str, memory_limit: int) -> Database | None:
+        """Another instance for the file of a store that is attached here, with a memory limit of its own.
+
+        None when the store is in memory, or another one has taken the place of its file.
+        """
+        path, identity = self.source(name)
+        if path is None:
+            return None
+        database = Database()
+        try:
+            database.connection.execute(f"SET memory_limit = '{memory_limit}B'")
+            database.attach(path, read_only=True)
+            if database.identity() == identity:
+                return database
+        except (duckdb.Error, ForeignDatabaseError):
+            pass  # it was replaced just now
+        except BaseException:
+            database.close()
+            raise
+        database.close()
+        return None
+
+    def attach_simulated(self, path: Path, identity: Identity, name: str = "store") -> None:
+        """Have the tables of simulations of an attached store answered by the file beside it, if it fits."""
+        beside = f"{name}_simulated"
+        if not path.exists():
+            return
+        # A broken file is as good as none: it can be made again. One of somebody else is left alone.
+        with contextlib.suppress(duckdb.Error, ForeignDatabaseError):
+            self.connection.execute(f"ATTACH {quoted(path)} AS {beside} (READ_ONLY)")
+            if self._identity_in(beside) == identity:
+                self._beside[name] = beside
+
     def unite(self, catalogs: Sequence[str]) -> None:
         """Make one store of several that are attached: names refer to the rows of all."""
         self._use("memory")
-        self.connection.execute(union_schema(catalogs))
+        self.connection.execute(union_schema(catalogs, self._beside))
 
     def create(self, identity: Identity, fill: Fill) -> None:
         """Have the tables made and filled."""
@@ -139,9 +186,13 @@ class Database:
 
         Raises ForeignDatabaseError when there is none at all.
         """
+        return self._identity_in(self._catalog)
+
+    def _identity_in(self, name: str) -> Identity | None:
         names = ", ".join(Identity.__struct_fields__)
         try:
-            rows = self.connection.execute(f"SELECT {names} FROM store_identity").fetchall()  # noqa: S608
+            with self.connection.cursor() as cursor:
+                rows = cursor.execute(f"SELECT {names} FROM {name}.main.store_identity").fetchall()  # noqa: S608
         except duckdb.CatalogException:
             raise ForeignDatabaseError from None
         except duckdb.BinderException:
@@ -171,6 +222,9 @@ class Database:
         cursor = self.connection.cursor()
         try:
             cursor.execute(f"USE {self._catalog}")
+            if self._catalog in self._beside:  # a temporary view goes before the table of that name
+                tables = ((name, self._beside[self._catalog]) for name in simulated_names())
+                cursor.execute("".join(f"CREATE TEMP VIEW {n} AS FROM {of}.main.{n};" for n, of in tables))
         except BaseException:
             cursor.close()
             raise
@@ -185,6 +239,11 @@ class Database:
 def cache_path(log: Path) -> Path:
     """Where the store of a log is kept: ``app.tkt`` has ``app.tkt.duckdb``."""
     return log.with_name(log.name + STORE_SUFFIX)
+
+
+def simulated_path(log: Path) -> Path:
+    """Where the tables of simulations of a log are kept."""
+    return log.with_name(log.name + SIMULATED_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +288,9 @@ def build_file(path: Path, identity: Identity, fill: Fill, *, older: bool = Fals
     Raises OSError or duckdb.Error when the file cannot be made, and what ``fill`` raises; nothing is left
     behind then.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    temporary.touch(exist_ok=False)  # DuckDB says less about why it cannot create a file
-    _sweep(path)
-    try:
+    with new_file(path) as temporary:
         if older:
             shutil.copyfile(path, temporary)
-        else:
-            temporary.unlink()
         database = Database()
         try:
             database.attach(temporary, read_only=False)
@@ -250,11 +304,25 @@ def build_file(path: Path, identity: Identity, fill: Fill, *, older: bool = Fals
         except BaseException:
             database.close()
             raise
+    return database
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name in the same folder for a database that is to take the place of ``path``; nothing is left of it.
+
+    Raises OSError when there can be no file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary.touch(exist_ok=False)  # DuckDB says less about why it cannot create a file
+    _sweep(path)
+    try:
+        temporary.unlink()
+        yield temporary
     finally:
         for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
             with contextlib.suppress(OSError):
                 leftover.unlink()
-    return database
 
 
 def _catch_up(database: Database, identity: Identity, fill: Fill) -> None:

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 import duckdb
-import numpy as np
 
 from tracekit.errors import SqlError, StoreError, TracekitError
 from tracekit.events import Header, Notice, Totals
 from tracekit.store.access import RECORDING_ONLY, Access
-from tracekit.store.cache import Database
+from tracekit.store.cache import Database, Identity
 from tracekit.store.complaints import Names, complaint, refusal, write_failure
+from tracekit.store.lookups import older_blocks, path_bytes, time_of
 from tracekit.store.running import interruptible
 from tracekit.store.statements import split_statements
-from tracekit.store.steps import Steps
+from tracekit.store.stepping import SCAN_BYTES, WINDOW, read_steps
+from tracekit.store.steps import IntArray, Steps
 from tracekit.store.traces import read_totals
 
 _FETCH_ROWS = 4096
-_STEPS = """
-SELECT alloc_seq AS seq, allocated_ns AS time_ns, false AS is_free, alloc_seq, size,
-       enum_code(domain)::UTINYINT AS domain, stack_id, 0::UTINYINT AS cause
-FROM allocations WHERE trace_id = $trace AND alloc_seq BETWEEN $first AND $last
-UNION ALL
-SELECT free_seq, freed_ns, true, alloc_seq, size, enum_code(domain)::UTINYINT, stack_id,
-       enum_code(freed_by)::UTINYINT
-FROM allocations WHERE trace_id = $trace AND free_seq BETWEEN $first AND $last
-ORDER BY seq
-"""
-
-
 _NAMES = """
 SELECT table_name, 'table' FROM duckdb_tables() WHERE NOT internal AND database_name = current_catalog()
 UNION ALL SELECT view_name, 'table' FROM duckdb_views()
@@ -91,6 +81,8 @@ class Store:
         self.trace_id = 1
         self._database = database
         self._access = access
+        self._scans: WeakSet[Generator[Steps]] = WeakSet()
+        self._relations: list[duckdb.DuckDBPyConnection] = []
         self.totals: Totals = read_totals(database.connection, self.trace_id)
         rows = database.connection.execute(
             "SELECT complete, exit_status, closed, torn_bytes FROM traces ORDER BY trace_id"
@@ -118,6 +110,21 @@ class Store:
             given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
             interruptible(cursor, lambda: cursor.execute(sql, given))
             return Result(cursor, lambda error: complaint(error, sql, self._names))
+
+    def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """One query as a relation of DuckDB, which runs when its rows are asked for, and each time anew.
+
+        It has a connection of its own, and is good until the store is closed. Raises what :meth:`query` does
+        for SQL that is wrong; what goes wrong later is raised in DuckDB's own words.
+        """
+        with self._asking(sql) as cursor:
+            if self._checked(cursor, sql) != 1:
+                raise SqlError("a relation is made of one query", hint="give one statement")
+            found = cursor.sql(sql)
+            if found is None:
+                raise SqlError("a relation is made of a query", hint="give a SELECT")
+            self._relations.append(cursor)
+            return found
 
     def write_parquet(self, sql: str, path: Path) -> None:
         """Write the rows of one query to a Parquet file, which the store's access must allow.
@@ -184,27 +191,58 @@ class Store:
             *([name for name, of in found if of == kind] for kind in ("table", "macro", "table_macro"))
         )
 
-    def steps(self, batch: int = 65536) -> Iterator[Steps]:
-        """Allocations and frees in the order of ``seq``, at most ``batch`` at a time."""
-        cursor = self._database.cursor()
+    def steps(self, window: int = WINDOW, trace_id: int | None = None) -> Generator[Steps]:
+        """Allocations and frees in the order of ``seq``, those of ``window`` events at a time.
+
+        Of the first trace, or of ``trace_id``. Raises StoreError.
+        """
+        scan = self._scan(window, self.trace_id if trace_id is None else trace_id)
+        self._scans.add(scan)
+        return scan
+
+    def _scan(self, window: int, trace: int) -> Generator[Steps]:
         try:
-            span = cursor.execute(
-                "SELECT first_seq, last_seq FROM traces WHERE trace_id = ?", [self.trace_id]
-            ).fetchone()
-            if span is None or span[0] is None:
-                return
-            for first in range(span[0], span[1] + 1, batch):
-                limits = {"trace": self.trace_id, "first": first, "last": min(first + batch - 1, span[1])}
-                columns = cursor.execute(_STEPS, limits).fetchnumpy()
-                if len(columns["seq"]):
-                    yield Steps(**{name: np.ma.getdata(values) for name, values in columns.items()})
+            with ExitStack() as stack:
+                # DuckDB would keep all that it has read, which is of no use to who reads it once. In a file
+                # of its own every trace is the first.
+                known = 0 < trace <= len(self.paths)
+                apart = self._database.reopened(self._name(trace), SCAN_BYTES) if known else None
+                if apart is not None:
+                    stack.callback(apart.close)
+                cursor = stack.enter_context(closing((apart or self._database).cursor()))
+                yield from read_steps(cursor, 1 if apart else trace, window)
         except duckdb.Error as error:
             raise StoreError(f"the store of {self.path} cannot be read: {error}") from error
-        finally:
-            cursor.close()
+
+    def source(self, trace_id: int) -> tuple[Path | None, Identity | None]:
+        """The file that a trace is read from, and what it was built from; None, None when it is in memory."""
+        return self._database.source(self._name(trace_id))
+
+    def _name(self, trace_id: int) -> str:
+        """The name under which the store of a trace is attached."""
+        return f"trace{trace_id}" if len(self.paths) > 1 else "store"
+
+    def older_blocks(self) -> tuple[IntArray, IntArray]:
+        """Blocks that pymalloc held at the start: addresses, rising, and bytes of their size classes."""
+        with self.cursor() as cursor:
+            return older_blocks(cursor, self.trace_id)
+
+    def path_bytes(self) -> IntArray:
+        """Bytes that the frames of each call path occupy, by ``stack_id``. Raises StoreError."""
+        with self.cursor() as cursor:
+            return path_bytes(cursor, self.trace_id)
+
+    def time_of(self, seq: int) -> int:
+        """The time of an event in nanoseconds since the recording began."""
+        with self.cursor() as cursor:
+            return time_of(cursor, self.trace_id, seq)
 
     def close(self) -> None:
         """Close the store; results that are not read to the end are lost."""
+        for scan in list(self._scans):
+            scan.close()
+        for cursor in self._relations:
+            cursor.close()
         self._database.close()
 
     def __enter__(self) -> Self:

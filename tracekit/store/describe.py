@@ -31,6 +31,9 @@ SELECT function_type, function_name, comment, parameters FROM duckdb_functions()
 ORDER BY function_oid
 """
 
+_DEFAULTS = {"trace": "1", "made_after": "-1"}
+"""Of the parameters of macros that may be left out; the catalogue does not say."""
+
 
 def describe() -> list[Described]:
     """Everything in a store: tables, views and types, and macros in the order in which they are made."""
@@ -45,7 +48,7 @@ def describe() -> list[Described]:
             for kind, name, comment, _ in connection.execute(_OBJECTS).fetchall()
         ]
         for kind, name, comment, parameters in connection.execute(_MACROS).fetchall():
-            with_defaults = [f"{one} := 1" if one == "trace" else one for one in parameters]
+            with_defaults = [f"{one} := {_DEFAULTS[one]}" if one in _DEFAULTS else one for one in parameters]
             found.append(_described(kind.replace("_", " "), name, comment, parameters=with_defaults))
         return found
     finally:

@@ -24,6 +24,8 @@ from tracekit.events import (
     Mark,
     MemorySample,
     Notice,
+    OlderPool,
+    SourceLine,
     Stack,
     Thread,
     TypeDefinition,
@@ -35,8 +37,12 @@ from tracekit.store.tree import NO_NODE, lay_out
 _COLLECTION_FIELDS = (
     *("gc_id", "generation", "start_seq", "stop_seq", "started_ns", "stopped_ns", "duration_ns"),
     *("collected", "uncollectable", "count0", "count1", "count2", "threshold0", "threshold1", "threshold2"),
+    *("long_lived_total", "long_lived_pending"),
 )
 _NO_COLLECTION = dict.fromkeys(_COLLECTION_FIELDS, NOTHING) | {"thread_id": 0}
+_NO_ARENA_EVENTS = dict.fromkeys(
+    ("alloc_seq", "free_seq", "allocated_ns", "freed_ns", "thread_id", "freed_thread_id"), NOTHING
+)
 
 _Rows = list[dict[str, Any]]
 
@@ -65,6 +71,8 @@ class Details(Struct):
     _samples: list[MemorySample] = field(default_factory=list)
     _notices: list[Notice] = field(default_factory=list)
     _seen: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    _lines: list[SourceLine] = field(default_factory=list)
+    _older_pools: list[OlderPool] = field(default_factory=list)
     _arenas: list[dict[str, int]] = field(default_factory=list)
     _open_arenas: dict[int, int] = field(default_factory=dict)
 
@@ -107,10 +115,13 @@ class Details(Struct):
             ("arenas", self._arenas),
             ("memory_samples", [_fields(sample) for sample in self._samples]),
             ("notices", [_fields(notice) for notice in self._notices]),
+            ("source_lines", [_fields(line) for line in self._lines]),
+            ("mark_stacks", self._mark_stack_rows()),
         ):
             if rows:
                 insert_rows(connection, table, trace_id, _columns(rows))
         insert_rows(connection, "stacks", trace_id, self._stack_columns())
+        insert_rows(connection, "older_blocks", trace_id, older_blocks(self._older_pools))
 
     def own_mark(self, name: str) -> int | None:
         """The ``seq`` of the recorder's own mark of that name, if it is there."""
@@ -126,13 +137,16 @@ class Details(Struct):
         for stack in record.stacks:
             parent = self._stacks.get(stack.parent_id)
             self._stacks[stack.stack_id] = (stack, parent[1] + 1 if parent else 1)
+        self._lines += record.lines
+        self._older_pools += record.older_pools
+        for older in record.older_arenas:
+            self._open_arenas[older.address] = len(self._arenas)
+            self._arenas.append({"address": older.address, "size": older.size} | _NO_ARENA_EVENTS)
 
     def _arena(self, batch: EventColumns, row: int) -> None:
         seq, address = batch.first_seq + row, int(batch.address[row])
         event = {"time_ns": int(batch.time_ns[row]), "thread_id": int(batch.thread_id[row])}
-        arena = {"address": address, "size": int(batch.size[row])} | dict.fromkeys(
-            ("alloc_seq", "free_seq", "allocated_ns", "freed_ns", "thread_id", "freed_thread_id"), NOTHING
-        )
+        arena = {"address": address, "size": int(batch.size[row])} | _NO_ARENA_EVENTS
         if batch.kind[row] == EventKind.ARENA_ALLOCATION:
             arena |= {"alloc_seq": seq, "allocated_ns": event["time_ns"], "thread_id": event["thread_id"]}
             self._open_arenas[address] = len(self._arenas)
@@ -190,11 +204,31 @@ class Details(Struct):
                 rows.append(row | {"own": mark is not None and mark.own})
         return rows
 
+    def _mark_stack_rows(self) -> _Rows:
+        return [
+            {"seq": mark.seq, **_fields(own)}
+            for mark in self._marks.values()
+            if mark.seq in self._seen and mark.stacks
+            for own in mark.stacks
+        ]
+
+
+def older_blocks(pools: list[OlderPool]) -> dict[str, npt.NDArray[np.int64]]:
+    """The blocks in use of pools, one row each: ``address`` and ``block_size``."""
+    used = [np.flatnonzero(np.unpackbits(np.frombuffer(p.used, np.uint8), bitorder="little")) for p in pools]
+    count = np.array([len(blocks) for blocks in used], np.int64)
+    size = np.repeat(_integers([pool.block_size for pool in pools]), count)
+    first = np.repeat(_integers([pool.first for pool in pools]), count)
+    index = np.concatenate(used).astype(np.int64) if used else np.zeros(0, np.int64)
+    return {"address": first + index * size, "block_size": size}
+
 
 def _start_fields(start: CollectionStart) -> dict[str, int]:
     fields = {"gc_id": start.gc_id, "generation": start.generation, "started_ns": start.time_ns}
     for index in range(3):
         fields |= {f"count{index}": start.counts[index], f"threshold{index}": start.thresholds[index]}
+    if start.long_lived:
+        fields |= {"long_lived_total": start.long_lived[0], "long_lived_pending": start.long_lived[1]}
     return fields
 
 

@@ -51,7 +51,8 @@ INSERT INTO gc_collections
 SELECT $trace, nullif(gc_id, -1), nullif(generation, -1), nullif(start_seq, -1), nullif(stop_seq, -1),
        nullif(started_ns, -1), nullif(stopped_ns, -1), nullif(duration_ns, -1), nullif(collected, -1),
        nullif(uncollectable, -1), nullif(count0, -1), nullif(count1, -1), nullif(count2, -1),
-       nullif(threshold0, -1), nullif(threshold1, -1), nullif(threshold2, -1), thread_id
+       nullif(threshold0, -1), nullif(threshold1, -1), nullif(threshold2, -1), thread_id,
+       nullif(long_lived_total, -1), nullif(long_lived_pending, -1)
 FROM incoming;
 
 -- table: arenas
@@ -68,3 +69,29 @@ INSERT INTO memory_samples SELECT $trace, seq, time_ns, rss_bytes, nullif(traced
 
 -- table: notices
 INSERT INTO notices SELECT $trace, code, seq, time_ns, text FROM incoming;
+
+-- table: source_lines
+INSERT INTO source_lines SELECT $trace, code_id, line, text FROM incoming;
+
+-- table: mark_stacks
+INSERT INTO mark_stacks SELECT $trace, seq, thread_id, stack_id FROM incoming;
+
+-- table: older_blocks
+INSERT INTO older_blocks
+SELECT $trace, i.address, i.block_size, f.free_seq, f.freed_ns
+FROM incoming i LEFT JOIN (
+    SELECT u.address, min(u.seq) AS free_seq, arg_min(u.time_ns, u.seq) AS freed_ns
+    FROM unmatched_frees u WHERE u.trace_id = $trace AND u.alloc_seq IS NULL GROUP BY u.address
+) f ON f.address = i.address;
+
+-- table: sim_timeline
+INSERT INTO sim_timeline
+SELECT $trace, $scenario, $bound, seq, time_ns, live_bytes, peak_live_bytes, arenas, peak_arenas, footprint_bytes
+FROM incoming;
+
+-- table: sim_collections
+INSERT INTO sim_collections
+SELECT $trace, $scenario, $bound, seq, generation, examined, freed_blocks, freed_bytes, asked FROM incoming;
+
+-- table: sim_arenas
+INSERT INTO sim_arenas SELECT $trace, $scenario, $bound, number, alloc_seq, nullif(free_seq, -1) FROM incoming;

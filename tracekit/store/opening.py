@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from tracekit.errors import StoreError
+from tracekit.errors import LogCorruptError, StoreError
 from tracekit.events import Header
 from tracekit.log.reader import LogReader
 from tracekit.store.access import RECORDING_ONLY, Access
@@ -23,6 +23,7 @@ from tracekit.store.cache import (
     build_file,
     cache_path,
     open_cached,
+    simulated_path,
 )
 from tracekit.store.database import Store
 from tracekit.store.ingest import Progress, Resume, ingest
@@ -75,7 +76,9 @@ class _Opener:
         with _reader(path) as (reader, identity):
             self.headers.append(reader.header)
             database = self._from_cache(reader, identity)
-            if database is None:
+            if database is not None:
+                database.attach_simulated(simulated_path(path), identity)
+            else:
                 database = Database()
                 try:
                     self._build_in_memory(database, reader, identity)
@@ -92,6 +95,7 @@ class _Opener:
             if found is not None:
                 found.close()
                 database.attach(cache_path(path), read_only=True, name=name)
+                database.attach_simulated(simulated_path(path), identity, name)
             else:
                 database.attach(None, read_only=False, name=name)
                 self._build_in_memory(database, reader, identity)
@@ -145,7 +149,8 @@ def _from_cache(path: Path, identity: Identity, fill: Fill, notes: list[str]) ->
         if found.database is not None:
             return found.database
         if found.older:
-            with suppress(NotResumableError):
+            # A saved state that cannot be makes a sound log look damaged: a damaged one says so once more.
+            with suppress(NotResumableError, LogCorruptError, OverflowError, ValueError):
                 return build_file(path, identity, fill, older=True)
         database = build_file(path, identity, fill)
         if found.reason:

@@ -30,14 +30,19 @@ Connect = Callable[[], duckdb.DuckDBPyConnection]
 Prepare = Callable[[duckdb.DuckDBPyConnection], None]
 
 
-def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, trace_id: int, columns: Columns) -> None:
-    """Append rows by the statement of inserts.sql that is named ``table``; -1 stands for NULL there."""
+def insert_rows(
+    connection: duckdb.DuckDBPyConnection, table: str, trace_id: int, columns: Columns, **parameters: str
+) -> None:
+    """Append rows by the statement of inserts.sql that is named ``table``; -1 stands for NULL there.
+
+    ``parameters`` are what it takes besides.
+    """
     count = len(next(iter(columns.values())))
     if count == 0:
         return
     connection.register("incoming", columns)
     try:
-        connection.execute(insert_statements()[table], {"trace": trace_id})
+        connection.execute(insert_statements()[table], {"trace": trace_id, **parameters})
     except BaseException:
         with contextlib.suppress(duckdb.Error):  # of a transaction that has failed
             connection.unregister("incoming")

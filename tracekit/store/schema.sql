@@ -74,6 +74,9 @@ CREATE TABLE traces (
     threshold0              BIGINT NOT NULL,
     threshold1              BIGINT NOT NULL,
     threshold2              BIGINT NOT NULL,
+    count0                  BIGINT,
+    count1                  BIGINT,
+    count2                  BIGINT,
     exact_order             BOOLEAN NOT NULL,
     every_event             BOOLEAN NOT NULL,
     real_addresses          BOOLEAN NOT NULL,
@@ -134,6 +137,9 @@ COMMENT ON COLUMN traces.gc_enabled IS 'The garbage collector was enabled when t
 COMMENT ON COLUMN traces.threshold0 IS 'Threshold of generation 0 when the recording began.';
 COMMENT ON COLUMN traces.threshold1 IS 'Threshold of generation 1 when the recording began.';
 COMMENT ON COLUMN traces.threshold2 IS 'Threshold of generation 2 when the recording began.';
+COMMENT ON COLUMN traces.count0 IS 'gc.get_count()[0] when it began; NULL: not recorded.';
+COMMENT ON COLUMN traces.count1 IS 'gc.get_count()[1] when it began; NULL: not recorded.';
+COMMENT ON COLUMN traces.count2 IS 'gc.get_count()[2] when it began; NULL: not recorded.';
 COMMENT ON COLUMN traces.exact_order IS 'The engine recorded events in the order in which they happened.';
 COMMENT ON COLUMN traces.every_event IS 'The engine recorded every event, however short a block lived.';
 COMMENT ON COLUMN traces.real_addresses IS 'Addresses are those of the allocator; otherwise they only tell blocks apart.';
@@ -270,23 +276,25 @@ COMMENT ON COLUMN threads.thread_id IS 'Number of the thread; 0 is kept for "not
 COMMENT ON COLUMN threads.name IS 'Its name.';
 
 CREATE TABLE gc_collections (
-    trace_id      INTEGER NOT NULL,
-    gc_id         BIGINT,
-    generation    BIGINT,
-    start_seq     BIGINT,
-    stop_seq      BIGINT,
-    started_ns    BIGINT,
-    stopped_ns    BIGINT,
-    duration_ns   BIGINT,
-    collected     BIGINT,
-    uncollectable BIGINT,
-    count0        BIGINT,
-    count1        BIGINT,
-    count2        BIGINT,
-    threshold0    BIGINT,
-    threshold1    BIGINT,
-    threshold2    BIGINT,
-    thread_id     INTEGER NOT NULL
+    trace_id           INTEGER NOT NULL,
+    gc_id              BIGINT,
+    generation         BIGINT,
+    start_seq          BIGINT,
+    stop_seq           BIGINT,
+    started_ns         BIGINT,
+    stopped_ns         BIGINT,
+    duration_ns        BIGINT,
+    collected          BIGINT,
+    uncollectable      BIGINT,
+    count0             BIGINT,
+    count1             BIGINT,
+    count2             BIGINT,
+    threshold0         BIGINT,
+    threshold1         BIGINT,
+    threshold2         BIGINT,
+    thread_id          INTEGER NOT NULL,
+    long_lived_total   BIGINT,
+    long_lived_pending BIGINT
 );
 COMMENT ON TABLE gc_collections IS 'Collections of the garbage collector. What a damaged log lost of one is NULL.';
 COMMENT ON COLUMN gc_collections.trace_id IS 'The recording (traces).';
@@ -306,6 +314,8 @@ COMMENT ON COLUMN gc_collections.threshold0 IS 'gc.get_threshold()[0] at its sta
 COMMENT ON COLUMN gc_collections.threshold1 IS 'gc.get_threshold()[1] at its start.';
 COMMENT ON COLUMN gc_collections.threshold2 IS 'gc.get_threshold()[2] at its start.';
 COMMENT ON COLUMN gc_collections.thread_id IS 'The thread that collected (threads); 0: not known.';
+COMMENT ON COLUMN gc_collections.long_lived_total IS 'Objects that survived the last full collection before; NULL: not recorded.';
+COMMENT ON COLUMN gc_collections.long_lived_pending IS 'Objects that survived one of generation 1 since then; below a quarter of the total there is no full collection. NULL: not recorded.';
 
 CREATE TABLE arenas (
     trace_id        INTEGER NOT NULL,
@@ -345,6 +355,44 @@ COMMENT ON COLUMN marks.time_ns IS 'Time of the event.';
 COMMENT ON COLUMN marks.thread_id IS 'The thread that set it (threads); 0: not known.';
 COMMENT ON COLUMN marks.own IS 'One of the marks of the recorder, start and end.';
 
+CREATE TABLE mark_stacks (
+    trace_id  INTEGER NOT NULL,
+    seq       BIGINT NOT NULL,
+    thread_id INTEGER NOT NULL,
+    stack_id  INTEGER NOT NULL
+);
+COMMENT ON TABLE mark_stacks IS 'Where every thread of the program was at a mark; no rows for a mark where the engine did not look.';
+COMMENT ON COLUMN mark_stacks.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN mark_stacks.seq IS 'The event of the mark (marks).';
+COMMENT ON COLUMN mark_stacks.thread_id IS 'The thread (threads); 0: not known.';
+COMMENT ON COLUMN mark_stacks.stack_id IS 'Its call path (stacks); 0: it ran no Python code.';
+
+CREATE TABLE source_lines (
+    trace_id INTEGER NOT NULL,
+    code_id  INTEGER NOT NULL,
+    line     INTEGER NOT NULL,
+    text     VARCHAR NOT NULL
+);
+COMMENT ON TABLE source_lines IS 'Source text of lines that call paths refer to, read while the program was recorded; lines that could not be read are missing.';
+COMMENT ON COLUMN source_lines.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN source_lines.code_id IS 'The code object (codes).';
+COMMENT ON COLUMN source_lines.line IS 'The line, as in stacks.';
+COMMENT ON COLUMN source_lines.text IS 'Its text, without the white space around it.';
+
+CREATE TABLE older_blocks (
+    trace_id   INTEGER NOT NULL,
+    address    BIGINT NOT NULL,
+    block_size BIGINT NOT NULL,
+    free_seq   BIGINT,
+    freed_ns   BIGINT
+);
+COMMENT ON TABLE older_blocks IS 'Blocks in the pools of the object allocator that are older than the recording; empty where the engine did not look.';
+COMMENT ON COLUMN older_blocks.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN older_blocks.address IS 'Address of the block.';
+COMMENT ON COLUMN older_blocks.block_size IS 'Bytes of its size class; how many of them were asked for is not known.';
+COMMENT ON COLUMN older_blocks.free_seq IS 'The event that ended the block; NULL: never freed while recorded.';
+COMMENT ON COLUMN older_blocks.freed_ns IS 'Time of free_seq.';
+
 CREATE TABLE timeline (
     trace_id    INTEGER NOT NULL,
     seq         BIGINT NOT NULL,
@@ -370,7 +418,7 @@ COMMENT ON TABLE memory_samples IS 'Memory of the whole process over time, as th
 COMMENT ON COLUMN memory_samples.trace_id IS 'The recording (traces).';
 COMMENT ON COLUMN memory_samples.seq IS 'The last event before the sample.';
 COMMENT ON COLUMN memory_samples.time_ns IS 'Time of the sample.';
-COMMENT ON COLUMN memory_samples.rss_bytes IS 'Resident memory.';
+COMMENT ON COLUMN memory_samples.rss_bytes IS 'Resident memory, without the buffer of the recorder.';
 COMMENT ON COLUMN memory_samples.traced_peak_bytes IS 'Highest traced memory so far, by tracemalloc itself; NULL where it is not running.';
 
 CREATE TABLE notices (

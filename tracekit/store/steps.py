@@ -9,15 +9,24 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 
+NONE = -1
+"""``alloc_seq`` of a block older than the recording, ``realloc_of`` and ``garbage`` where there is none."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
     """Consecutive allocations and frees of one trace, one row each, ordered by ``seq``.
 
     ``alloc_seq`` is the identity of the block: ``seq`` itself for an allocation (``is_free`` false), the
-    allocation that it ends for a free. Frees of blocks older than the recording are not among the steps.
-    ``size``, ``domain`` and ``stack_id`` are the block's in both kinds of row; ``cause`` is a free's
-    (:class:`~tracekit.events.Cause`), 0 for an allocation.
+    allocation that it ends for a free, and -1 for the free of a block older than the recording. ``size``,
+    ``domain``, ``stack_id``, ``gc_tracked`` and ``garbage`` are the block's in both kinds of row; an older
+    block has the bytes of its size class and the domain OBJECT when pymalloc held it at the start, otherwise
+    size 0 and the domain RAW. ``address`` is the recorded one (synthetic for some engines).
+
+    ``cause`` is a free's (:class:`~tracekit.events.Cause`), 0 for an allocation. ``thread_id`` did it.
+    ``gc_tracked``: the type of the block carries a header of the collector. ``realloc_of``: the alloc_seq of
+    the block that a realloc replaced by this allocation, else -1. ``garbage``: which recorded collection
+    freed the block, counted from 0 in the order of ``start_seq`` of gc_collections, else -1.
     """
 
     seq: IntArray
@@ -28,6 +37,11 @@ class Steps:
     domain: npt.NDArray[np.uint8]
     stack_id: npt.NDArray[np.int32]
     cause: npt.NDArray[np.uint8]
+    thread_id: npt.NDArray[np.int32]
+    gc_tracked: npt.NDArray[np.bool_]
+    realloc_of: IntArray
+    garbage: npt.NDArray[np.int32]
+    address: IntArray
 
     def __len__(self) -> int:
         return len(self.seq)

@@ -53,6 +53,7 @@ def write_trace(
     for name in ("page_size", "arena_size", "pool_size", "alignment", "small_request_threshold"):
         row[name] = getattr(header.allocator, name)
     row |= {f"threshold{index}": value for index, value in enumerate(header.collector.thresholds)}
+    row |= {f"count{index}": value for index, value in enumerate(header.collector.counts or (None,) * 3)}
     row |= msgspec.structs.asdict(header.capabilities)
     row |= msgspec.structs.asdict(totals)
     row["peak_seq"] = totals.peak_seq if totals.events else None

@@ -1,4 +1,4 @@
--- The DuckDB store of tracekit, version 3; made from tracekit/store/*.sql.
+-- The DuckDB store of tracekit, version 5; made from tracekit/store/*.sql.
 
 -- The tables of a store: a projection of one or many logs. Units: bytes, nanoseconds since the recording began.
 
@@ -76,6 +76,9 @@ CREATE TABLE traces (
     threshold0              BIGINT NOT NULL,
     threshold1              BIGINT NOT NULL,
     threshold2              BIGINT NOT NULL,
+    count0                  BIGINT,
+    count1                  BIGINT,
+    count2                  BIGINT,
     exact_order             BOOLEAN NOT NULL,
     every_event             BOOLEAN NOT NULL,
     real_addresses          BOOLEAN NOT NULL,
@@ -136,6 +139,9 @@ COMMENT ON COLUMN traces.gc_enabled IS 'The garbage collector was enabled when t
 COMMENT ON COLUMN traces.threshold0 IS 'Threshold of generation 0 when the recording began.';
 COMMENT ON COLUMN traces.threshold1 IS 'Threshold of generation 1 when the recording began.';
 COMMENT ON COLUMN traces.threshold2 IS 'Threshold of generation 2 when the recording began.';
+COMMENT ON COLUMN traces.count0 IS 'gc.get_count()[0] when it began; NULL: not recorded.';
+COMMENT ON COLUMN traces.count1 IS 'gc.get_count()[1] when it began; NULL: not recorded.';
+COMMENT ON COLUMN traces.count2 IS 'gc.get_count()[2] when it began; NULL: not recorded.';
 COMMENT ON COLUMN traces.exact_order IS 'The engine recorded events in the order in which they happened.';
 COMMENT ON COLUMN traces.every_event IS 'The engine recorded every event, however short a block lived.';
 COMMENT ON COLUMN traces.real_addresses IS 'Addresses are those of the allocator; otherwise they only tell blocks apart.';
@@ -272,23 +278,25 @@ COMMENT ON COLUMN threads.thread_id IS 'Number of the thread; 0 is kept for "not
 COMMENT ON COLUMN threads.name IS 'Its name.';
 
 CREATE TABLE gc_collections (
-    trace_id      INTEGER NOT NULL,
-    gc_id         BIGINT,
-    generation    BIGINT,
-    start_seq     BIGINT,
-    stop_seq      BIGINT,
-    started_ns    BIGINT,
-    stopped_ns    BIGINT,
-    duration_ns   BIGINT,
-    collected     BIGINT,
-    uncollectable BIGINT,
-    count0        BIGINT,
-    count1        BIGINT,
-    count2        BIGINT,
-    threshold0    BIGINT,
-    threshold1    BIGINT,
-    threshold2    BIGINT,
-    thread_id     INTEGER NOT NULL
+    trace_id           INTEGER NOT NULL,
+    gc_id              BIGINT,
+    generation         BIGINT,
+    start_seq          BIGINT,
+    stop_seq           BIGINT,
+    started_ns         BIGINT,
+    stopped_ns         BIGINT,
+    duration_ns        BIGINT,
+    collected          BIGINT,
+    uncollectable      BIGINT,
+    count0             BIGINT,
+    count1             BIGINT,
+    count2             BIGINT,
+    threshold0         BIGINT,
+    threshold1         BIGINT,
+    threshold2         BIGINT,
+    thread_id          INTEGER NOT NULL,
+    long_lived_total   BIGINT,
+    long_lived_pending BIGINT
 );
 COMMENT ON TABLE gc_collections IS 'Collections of the garbage collector. What a damaged log lost of one is NULL.';
 COMMENT ON COLUMN gc_collections.trace_id IS 'The recording (traces).';
@@ -308,6 +316,8 @@ COMMENT ON COLUMN gc_collections.threshold0 IS 'gc.get_threshold()[0] at its sta
 COMMENT ON COLUMN gc_collections.threshold1 IS 'gc.get_threshold()[1] at its start.';
 COMMENT ON COLUMN gc_collections.threshold2 IS 'gc.get_threshold()[2] at its start.';
 COMMENT ON COLUMN gc_collections.thread_id IS 'The thread that collected (threads); 0: not known.';
+COMMENT ON COLUMN gc_collections.long_lived_total IS 'Objects that survived the last full collection before; NULL: not recorded.';
+COMMENT ON COLUMN gc_collections.long_lived_pending IS 'Objects that survived one of generation 1 since then; below a quarter of the total there is no full collection. NULL: not recorded.';
 
 CREATE TABLE arenas (
     trace_id        INTEGER NOT NULL,
@@ -347,6 +357,44 @@ COMMENT ON COLUMN marks.time_ns IS 'Time of the event.';
 COMMENT ON COLUMN marks.thread_id IS 'The thread that set it (threads); 0: not known.';
 COMMENT ON COLUMN marks.own IS 'One of the marks of the recorder, start and end.';
 
+CREATE TABLE mark_stacks (
+    trace_id  INTEGER NOT NULL,
+    seq       BIGINT NOT NULL,
+    thread_id INTEGER NOT NULL,
+    stack_id  INTEGER NOT NULL
+);
+COMMENT ON TABLE mark_stacks IS 'Where every thread of the program was at a mark; no rows for a mark where the engine did not look.';
+COMMENT ON COLUMN mark_stacks.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN mark_stacks.seq IS 'The event of the mark (marks).';
+COMMENT ON COLUMN mark_stacks.thread_id IS 'The thread (threads); 0: not known.';
+COMMENT ON COLUMN mark_stacks.stack_id IS 'Its call path (stacks); 0: it ran no Python code.';
+
+CREATE TABLE source_lines (
+    trace_id INTEGER NOT NULL,
+    code_id  INTEGER NOT NULL,
+    line     INTEGER NOT NULL,
+    text     VARCHAR NOT NULL
+);
+COMMENT ON TABLE source_lines IS 'Source text of lines that call paths refer to, read while the program was recorded; lines that could not be read are missing.';
+COMMENT ON COLUMN source_lines.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN source_lines.code_id IS 'The code object (codes).';
+COMMENT ON COLUMN source_lines.line IS 'The line, as in stacks.';
+COMMENT ON COLUMN source_lines.text IS 'Its text, without the white space around it.';
+
+CREATE TABLE older_blocks (
+    trace_id   INTEGER NOT NULL,
+    address    BIGINT NOT NULL,
+    block_size BIGINT NOT NULL,
+    free_seq   BIGINT,
+    freed_ns   BIGINT
+);
+COMMENT ON TABLE older_blocks IS 'Blocks in the pools of the object allocator that are older than the recording; empty where the engine did not look.';
+COMMENT ON COLUMN older_blocks.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN older_blocks.address IS 'Address of the block.';
+COMMENT ON COLUMN older_blocks.block_size IS 'Bytes of its size class; how many of them were asked for is not known.';
+COMMENT ON COLUMN older_blocks.free_seq IS 'The event that ended the block; NULL: never freed while recorded.';
+COMMENT ON COLUMN older_blocks.freed_ns IS 'Time of free_seq.';
+
 CREATE TABLE timeline (
     trace_id    INTEGER NOT NULL,
     seq         BIGINT NOT NULL,
@@ -372,7 +420,7 @@ COMMENT ON TABLE memory_samples IS 'Memory of the whole process over time, as th
 COMMENT ON COLUMN memory_samples.trace_id IS 'The recording (traces).';
 COMMENT ON COLUMN memory_samples.seq IS 'The last event before the sample.';
 COMMENT ON COLUMN memory_samples.time_ns IS 'Time of the sample.';
-COMMENT ON COLUMN memory_samples.rss_bytes IS 'Resident memory.';
+COMMENT ON COLUMN memory_samples.rss_bytes IS 'Resident memory, without the buffer of the recorder.';
 COMMENT ON COLUMN memory_samples.traced_peak_bytes IS 'Highest traced memory so far, by tracemalloc itself; NULL where it is not running.';
 
 CREATE TABLE notices (
@@ -388,6 +436,73 @@ COMMENT ON COLUMN notices.code IS 'Stable code of the notice (docs/errors.md).';
 COMMENT ON COLUMN notices.seq IS 'The last event before the notice.';
 COMMENT ON COLUMN notices.time_ns IS 'Time of the notice.';
 COMMENT ON COLUMN notices.text IS 'The notice.';
+
+-- What simulations came to. These tables are empty in a store: their rows are in a file beside it, as simulated.py says.
+
+CREATE TYPE simulation_bound AS ENUM ('only', 'low', 'high');
+COMMENT ON TYPE simulation_bound IS 'Where a recording leaves room between two answers, low and high are both; only: there is one.';
+
+CREATE TABLE sim_timeline (
+    trace_id        INTEGER NOT NULL,
+    scenario        VARCHAR NOT NULL,
+    bound           simulation_bound NOT NULL,
+    seq             BIGINT NOT NULL,
+    time_ns         BIGINT NOT NULL,
+    live_bytes      BIGINT NOT NULL,
+    peak_live_bytes BIGINT NOT NULL,
+    arenas          BIGINT NOT NULL,
+    peak_arenas     BIGINT NOT NULL,
+    footprint_bytes BIGINT NOT NULL
+);
+COMMENT ON TABLE sim_timeline IS 'Memory over time in each scenario that was simulated, in spans of events.';
+COMMENT ON COLUMN sim_timeline.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN sim_timeline.scenario IS 'Name of the scenario, as tracekit simulate shows it.';
+COMMENT ON COLUMN sim_timeline.bound IS 'Which of its answers.';
+COMMENT ON COLUMN sim_timeline.seq IS 'The last event of the span.';
+COMMENT ON COLUMN sim_timeline.time_ns IS 'Time of the event.';
+COMMENT ON COLUMN sim_timeline.live_bytes IS 'Bytes of the recording alive after it.';
+COMMENT ON COLUMN sim_timeline.peak_live_bytes IS 'Most bytes alive within the span.';
+COMMENT ON COLUMN sim_timeline.arenas IS 'Arenas after it.';
+COMMENT ON COLUMN sim_timeline.peak_arenas IS 'Most arenas within the span.';
+COMMENT ON COLUMN sim_timeline.footprint_bytes IS 'Bytes held from the kernel after it: arenas, the heap and mappings of malloc.';
+
+CREATE TABLE sim_collections (
+    trace_id     INTEGER NOT NULL,
+    scenario     VARCHAR NOT NULL,
+    bound        simulation_bound NOT NULL,
+    seq          BIGINT NOT NULL,
+    generation   BIGINT NOT NULL,
+    examined     BIGINT NOT NULL,
+    freed_blocks BIGINT NOT NULL,
+    freed_bytes  BIGINT NOT NULL,
+    asked        BOOLEAN NOT NULL
+);
+COMMENT ON TABLE sim_collections IS 'Collections of the garbage collector in each scenario that was simulated.';
+COMMENT ON COLUMN sim_collections.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN sim_collections.scenario IS 'Name of the scenario, as tracekit simulate shows it.';
+COMMENT ON COLUMN sim_collections.bound IS 'Which of its answers.';
+COMMENT ON COLUMN sim_collections.seq IS 'The event at which it ran: before it, or within its allocation up to Python 3.11.';
+COMMENT ON COLUMN sim_collections.generation IS 'The oldest generation that was collected: 0, 1 or 2.';
+COMMENT ON COLUMN sim_collections.examined IS 'Live blocks of types with a header of the collector that it looked at.';
+COMMENT ON COLUMN sim_collections.freed_blocks IS 'Blocks that it freed; 0 where blocks go when they went in the recording.';
+COMMENT ON COLUMN sim_collections.freed_bytes IS 'Bytes of those.';
+COMMENT ON COLUMN sim_collections.asked IS 'The program asked for it (gc.collect).';
+
+CREATE TABLE sim_arenas (
+    trace_id  INTEGER NOT NULL,
+    scenario  VARCHAR NOT NULL,
+    bound     simulation_bound NOT NULL,
+    number    BIGINT NOT NULL,
+    alloc_seq BIGINT NOT NULL,
+    free_seq  BIGINT
+);
+COMMENT ON TABLE sim_arenas IS 'Arenas of the object allocator in each scenario that was simulated, with their lifetime.';
+COMMENT ON COLUMN sim_arenas.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN sim_arenas.scenario IS 'Name of the scenario, as tracekit simulate shows it.';
+COMMENT ON COLUMN sim_arenas.bound IS 'Which of its answers.';
+COMMENT ON COLUMN sim_arenas.number IS 'Number of the arena, from 0; those older than the recording come first and have no row.';
+COMMENT ON COLUMN sim_arenas.alloc_seq IS 'The event that obtained it.';
+COMMENT ON COLUMN sim_arenas.free_seq IS 'The event that returned it; NULL: never.';
 
 -- Views over the tables of schema.sql.
 
@@ -717,29 +832,70 @@ FROM heap_tree(at_seq, trace := trace) n
 GROUP BY n.code_id, n.file, n.function ORDER BY total_bytes DESC, n.function, n.file;
 COMMENT ON MACRO TABLE heap_functions IS 'The heap after event at_seq by function: what it allocated itself (bytes, blocks), and with all that it called (total_bytes, total_blocks); most first.';
 
+-- Its aliases are long ones: a column that is passed in, like s.stack_id, must not meet one of the same name.
 CREATE MACRO call_path(of_stack, trace := 1) AS (
-    SELECT string_agg(format('{} ({}:{})', coalesce(c.qualname, '<unknown>'),
-                             coalesce(regexp_extract(c.filename, '[^/]*$'), '<unknown>'), s.line), ';' ORDER BY s.depth)
-    FROM stacks leaf
-    JOIN stacks s ON s.trace_id = trace AND s.position <= leaf.position AND s.last_position >= leaf.position
-    LEFT JOIN codes c ON c.trace_id = trace AND c.code_id = s.code_id
-    WHERE leaf.trace_id = trace AND leaf.stack_id = of_stack
+    SELECT string_agg(format('{} ({}:{})', coalesce(path_code.qualname, '<unknown>'),
+                             coalesce(regexp_extract(path_code.filename, '[^/]*$'), '<unknown>'), path_node.line), ';'
+                      ORDER BY path_node.depth)
+    FROM stacks path_leaf
+    JOIN stacks path_node ON path_node.trace_id = trace AND path_node.position <= path_leaf.position
+                             AND path_node.last_position >= path_leaf.position
+    LEFT JOIN codes path_code ON path_code.trace_id = trace AND path_code.code_id = path_node.code_id
+    WHERE path_leaf.trace_id = trace AND path_leaf.stack_id = of_stack
 );
 COMMENT ON MACRO call_path IS 'The call path of a stack_id in one line, outermost frame first: f (a.py:3);g (a.py:9). frames() gives it as rows.';
 
+-- Arenas begin at a page: blocks are added up by page first, because an ASOF JOIN of every block takes 10 times as long.
 CREATE MACRO arenas_at(at_seq, trace := 1) AS TABLE
 WITH arena AS (
     SELECT r.address, r.size FROM arenas r
-    WHERE r.trace_id = trace AND r.alloc_seq <= at_seq AND (r.free_seq > at_seq OR r.free_seq IS NULL)
+    WHERE r.trace_id = trace AND (r.alloc_seq <= at_seq OR r.alloc_seq IS NULL)
+      AND (r.free_seq > at_seq OR r.free_seq IS NULL)
+), page AS (
+    SELECT h.address // 4096 * 4096 AS address, count(*) AS blocks, sum(h.size) AS bytes
+    FROM heap_at(at_seq, trace := trace) h GROUP BY 1
 ), placed AS (
-    SELECT r.address, count(*) AS blocks, sum(h.size) AS bytes
-    FROM heap_at(at_seq, trace := trace) h ASOF JOIN arena r ON h.address >= r.address
-    WHERE h.address < r.address + r.size GROUP BY ALL
+    SELECT r.address, sum(p.blocks) AS blocks, sum(p.bytes) AS bytes
+    FROM page p ASOF JOIN arena r ON p.address >= r.address
+    WHERE p.address < r.address + r.size GROUP BY ALL
 )
 SELECT r.address, r.size, coalesce(p.blocks, 0)::BIGINT AS live_blocks, coalesce(p.bytes, 0)::HUGEINT AS live_bytes,
        coalesce(p.bytes, 0) / r.size AS live_share
 FROM arena r LEFT JOIN placed p USING (address) ORDER BY r.address;
 COMMENT ON MACRO TABLE arenas_at IS 'Arenas that were there after event at_seq, with the blocks of the recording alive in each and their share of it (0 to 1).';
+
+-- Pools are aligned to their size, so that a block says which pool it is in; its header takes 48 bytes. A debug hook puts
+-- 16 bytes before a block and 8 behind it.
+CREATE MACRO pools_at(at_seq, trace := 1) AS TABLE
+WITH built AS (
+    SELECT t.pool_size, t.alignment, t.small_request_threshold AS threshold,
+           CASE WHEN t.allocator IN ('debug', 'pymalloc_debug') THEN 16 ELSE 0 END AS guard
+    FROM traces t WHERE t.trace_id = trace
+), block AS (
+    SELECT h.address - b.guard AS address, h.size + b.guard * 3 // 2 AS size, 0 AS class_told
+    FROM heap_at(at_seq, trace := trace) h, built b
+    UNION ALL
+    SELECT o.address, o.block_size, o.block_size FROM older_blocks o
+    WHERE o.trace_id = trace AND (o.free_seq > at_seq OR o.free_seq IS NULL)
+), pool AS (
+    SELECT k.address // b.pool_size * b.pool_size AS address, max(k.class_told) AS class_told,
+           (max(k.size) + b.alignment - 1) // b.alignment * b.alignment AS least,
+           list_reduce(list(k.address % b.pool_size - 48), lambda x, y: gcd(x, y)) AS step,
+           count(*) AS blocks, sum(k.size) AS bytes, any_value(b) AS b
+    FROM block k, built b WHERE k.size <= b.threshold GROUP BY 1, b.alignment
+), arena AS (
+    SELECT r.address, r.size FROM arenas r
+    WHERE r.trace_id = trace AND (r.alloc_seq <= at_seq OR r.alloc_seq IS NULL)
+      AND (r.free_seq > at_seq OR r.free_seq IS NULL)
+)
+SELECT p.address, r.address AS arena,
+       coalesce(nullif(p.class_told, 0),
+                list_filter(range(p.least, p.b.threshold + 1, p.b.alignment), lambda c: p.step % c = 0)[1],
+                p.least)::BIGINT AS size_class,
+       p.blocks, p.bytes
+FROM pool p ASOF JOIN arena r ON p.address >= r.address
+WHERE p.address + p.b.pool_size <= r.address + r.size ORDER BY p.address;
+COMMENT ON MACRO TABLE pools_at IS 'Pools of the object allocator that held blocks after event at_seq, those older than the recording too: their arena, the bytes of their size class (an estimate: the smallest that all their blocks fit), blocks, and bytes that were asked for.';
 
 CREATE MACRO timeline_in(steps, trace := 1) AS TABLE
 WITH cut AS (
@@ -765,52 +921,113 @@ WITH counted AS (
 SELECT a.*, d.events FROM died d JOIN allocations a ON a.trace_id = trace AND a.alloc_seq = d.alloc_seq;
 COMMENT ON MACRO TABLE temporary IS 'The rows of allocations whose block was freed by the thread that made it, within so many of its own allocations and frees; events: how many.';
 
-CREATE MACRO heap_by(at_seq, grouping_name, trace := 1) AS TABLE
-WITH RECURSIVE heap AS (
-    SELECT h.stack_id, h.type_id, h.thread_id, h.domain, sum(h.size) AS bytes, count(*) AS blocks
-    FROM heap_at(at_seq, trace := trace) h GROUP BY ALL
+-- A library's modules are below the last of these folders in its path, a program's own below the folder it ran in.
+CREATE MACRO module_name(filename, folder) AS CASE
+    WHEN regexp_full_match(filename, '<frozen [^>]+>') THEN filename[9:-2]
+    WHEN starts_with(filename, '<') OR NOT regexp_matches(filename, '[.]pyc?$') THEN filename
+    WHEN regexp_matches(filename, '(^|/)(site-packages|dist-packages|lib(64)?/python[0-9.]+t?|python[0-9]+[.]zip)/')
+        THEN regexp_replace(regexp_replace(regexp_replace(filename,
+            '^(.*/)?(site-packages|dist-packages|lib(64)?/python[0-9.]+t?|python[0-9]+[.]zip)/', ''),
+            '(/__init__)?[.]pyc?$', ''), '/', '.', 'g')
+    WHEN folder <> '/' AND starts_with(filename, folder || '/')
+        THEN replace(regexp_replace(filename[length(folder) + 2:], '(/__init__)?[.]pyc?$', ''), '/', '.')
+    WHEN NOT starts_with(filename, '/') AND NOT contains(filename, '../')
+        THEN replace(regexp_replace(regexp_replace(filename, '^([.]/)+', ''), '(/__init__)?[.]pyc?$', ''), '/', '.')
+    ELSE filename
+END;
+COMMENT ON MACRO module_name IS 'The dotted name of a module, as far as its file tells: what comes after the last site-packages, dist-packages or lib/pythonX.Y in the path, or after folder (traces.cwd), with /__init__ and .py taken away; <frozen NAME> is NAME; the file itself where none of these holds.';
+
+CREATE MACRO heap_blocks(at_seq, trace := 1) AS TABLE
+SELECT h.alloc_seq, h.free_seq, h.allocated_ns,
+       coalesce((SELECT arg_min(l.time_ns, l.seq) FROM timeline l WHERE l.trace_id = trace AND l.seq >= at_seq),
+                t.duration_ns) - h.allocated_ns AS age_ns,
+       h.freed_ns, h.address, h.size, h.domain::VARCHAR AS domain, h.thread_id, r.name AS thread, h.type_id,
+       y.name AS type, h.stack_id, s.file, s.line, s.function, s.site, module_name(s.file, t.cwd) AS module
+FROM heap_at(at_seq, trace := trace) h
+JOIN traces t ON t.trace_id = trace
+LEFT JOIN threads r ON r.trace_id = trace AND r.thread_id = h.thread_id
+LEFT JOIN types y ON y.trace_id = trace AND y.type_id = h.type_id
+LEFT JOIN stack_sites s ON s.trace_id = trace AND s.stack_id = h.stack_id;
+COMMENT ON MACRO TABLE heap_blocks IS 'The blocks that were alive after event at_seq, one row each, with names (NULL: not known) and their age then; free_seq and freed_ns say when each was freed afterwards.';
+
+CREATE MACRO heap_by(at_seq, grouping_name, trace := 1, made_after := -1) AS TABLE
+WITH RECURSIVE clock AS (
+    SELECT t.cwd, t.allocator, t.alignment, t.small_request_threshold, coalesce(
+        (SELECT arg_min(l.time_ns, l.seq) FROM timeline l WHERE l.trace_id = trace AND l.seq >= at_seq), t.duration_ns)
+        AS at_ns
+    FROM traces t WHERE t.trace_id = trace
+), heap AS (
+    SELECT h.stack_id, h.type_id, h.thread_id, h.domain, CASE
+               WHEN grouping_name = 'age' THEN len(list_filter(
+                   [1, 10, 100, 1000, 10000, 60000, 600000, 3600000, 36000000], lambda ms: (k.at_ns - h.allocated_ns) // 1000000 >= ms))
+               WHEN grouping_name <> 'size_class' THEN NULL
+               WHEN h.domain IN ('mem', 'object') AND k.allocator = 'pymalloc' AND h.size <= k.small_request_threshold
+                   THEN greatest(1, (h.size + k.alignment - 1) // k.alignment) * k.alignment
+               ELSE -length(bin(greatest(h.size, 8)))
+           END AS class, sum(h.size) AS bytes, count(*) AS blocks
+    FROM heap_between(made_after, at_seq, trace := trace) h, clock k GROUP BY ALL
+), running AS (
+    SELECT s.stack_id, s.parent_id, s.code_id, s.line, s.position, s.last_position, o.stack_id IS NOT NULL AS live,
+           count(o.stack_id) OVER (ORDER BY s.position ROWS UNBOUNDED PRECEDING) AS live_so_far
+    FROM stacks s LEFT JOIN (SELECT DISTINCT h.stack_id FROM heap h) o USING (stack_id)
+    WHERE s.trace_id = trace AND grouping_name = 'stack'
+), node AS MATERIALIZED (
+    SELECT n.stack_id, n.parent_id, format('{} ({}:{})', coalesce(c.qualname, '<unknown>'),
+               coalesce(regexp_extract(c.filename, '[^/]*$'), '<unknown>'), n.line) AS frame
+    FROM running n JOIN running l ON l.position = n.last_position
+    LEFT JOIN codes c ON c.trace_id = trace AND c.code_id = n.code_id
+    WHERE n.live OR l.live_so_far > n.live_so_far
 ), path AS (
-    SELECT DISTINCT h.stack_id AS leaf_id, h.stack_id AS node_id FROM heap h WHERE grouping_name = 'stack'
+    SELECT n.stack_id, n.frame AS frames FROM node n WHERE n.parent_id NOT IN (SELECT m.stack_id FROM node m)
     UNION ALL
-    SELECT p.leaf_id, s.parent_id
-    FROM path p JOIN stacks s ON s.stack_id = p.node_id AND s.trace_id = trace
-    WHERE s.parent_id > 0
-), call_path AS (
-    SELECT p.leaf_id, string_agg(
-        format('{} ({}:{})', coalesce(c.qualname, '<unknown>'),
-               coalesce(regexp_extract(c.filename, '[^/]*$'), '<unknown>'), s.line), ';' ORDER BY s.depth) AS frames
-    FROM path p
-    JOIN stacks s ON s.stack_id = p.node_id AND s.trace_id = trace
-    LEFT JOIN codes c ON c.code_id = s.code_id AND c.trace_id = trace
-    GROUP BY p.leaf_id
+    SELECT n.stack_id, p.frames || ';' || n.frame FROM path p JOIN node n ON n.parent_id = p.stack_id
 ), labelled AS (
     SELECT coalesce(CASE grouping_name
                WHEN 'site' THEN w.site
                WHEN 'function' THEN format('{} ({})', w.function, w.file)
                WHEN 'file' THEN w.file
+               WHEN 'module' THEN module_name(w.file, k.cwd)
                WHEN 'type' THEN y.name
-               WHEN 'stack' THEN k.frames
+               WHEN 'stack' THEN p.frames
                WHEN 'thread' THEN r.name
                WHEN 'domain' THEN h.domain::VARCHAR
-               ELSE error('heap_by groups by site, function, file, type, stack, thread or domain')
-           END, '<unknown>') AS key, h.bytes, h.blocks
-    FROM heap h
+               WHEN 'age' THEN ['< 1 ms', '1 ms to 10 ms', '10 ms to 100 ms', '100 ms to 1 s', '1 s to 10 s', '10 s to 1 min',
+                                '1 min to 10 min', '10 min to 1 h', '1 h to 10 h', '10 h and more'][h.class + 1]
+               WHEN 'size_class' THEN CASE
+                   WHEN h.class >= 0 THEN format('{} B (pymalloc)', h.class)
+                   WHEN h.class = -4 THEN '< 16 B'
+                   ELSE format('{} {} to {} {}',
+                       1 << (-h.class - 1) % 10, ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'][(-h.class - 1) // 10 + 1],
+                       1 << -h.class % 10, ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'][-h.class // 10 + 1])
+                   END
+               ELSE error('heap_by groups by site, function, file, module, type, stack, thread, domain, size_class or age')
+           END, '<unknown>') AS key, CASE WHEN grouping_name = 'age' THEN h.class END AS place, h.bytes, h.blocks
+    FROM heap h CROSS JOIN clock k
     LEFT JOIN stack_sites w ON w.trace_id = trace AND w.stack_id = h.stack_id
-    LEFT JOIN call_path k ON k.leaf_id = h.stack_id
+    LEFT JOIN path p ON p.stack_id = h.stack_id
     LEFT JOIN types y ON y.trace_id = trace AND y.type_id = h.type_id
     LEFT JOIN threads r ON r.trace_id = trace AND r.thread_id = h.thread_id
 )
 SELECT g.key, sum(g.bytes) AS bytes, sum(g.blocks)::BIGINT AS blocks
-FROM labelled g GROUP BY g.key ORDER BY 2 DESC, 1;
-COMMENT ON MACRO TABLE heap_by IS 'The heap after event at_seq grouped by site, function, file, type, stack, thread or domain: key, bytes, blocks; largest first.';
+FROM labelled g GROUP BY g.key, g.place ORDER BY g.place, 2 DESC, 1;
+COMMENT ON MACRO TABLE heap_by IS 'The heap after event at_seq grouped by site, function, file, module, type, stack, thread, domain, size_class (pymalloc''s, else from one power of two to the next) or age: key, bytes, blocks; largest first, ages youngest first. With made_after only what was allocated after that event.';
 
 CREATE MACRO heap_growth(from_seq, to_seq, grouping_name, trace := 1) AS TABLE
-SELECT key, coalesce(b.bytes, 0) - coalesce(a.bytes, 0) AS bytes,
-       coalesce(b.blocks, 0) - coalesce(a.blocks, 0) AS blocks,
-       coalesce(a.bytes, 0) AS bytes_before, coalesce(b.bytes, 0) AS bytes_after,
-       coalesce(a.blocks, 0) AS blocks_before, coalesce(b.blocks, 0) AS blocks_after
-FROM heap_by(from_seq, grouping_name, trace := trace) a
-FULL JOIN heap_by(to_seq, grouping_name, trace := trace) b USING (key)
-WHERE coalesce(a.bytes, 0) <> coalesce(b.bytes, 0) OR coalesce(a.blocks, 0) <> coalesce(b.blocks, 0)
+WITH paired AS (
+    SELECT key, coalesce(a.bytes, 0) AS bytes_before, coalesce(b.bytes, 0) AS bytes_after,
+           coalesce(a.blocks, 0) AS blocks_before, coalesce(b.blocks, 0) AS blocks_after,
+           coalesce(m.bytes, 0) AS made_bytes, coalesce(m.blocks, 0) AS made_blocks
+    FROM heap_by(from_seq, grouping_name, trace := trace) a
+    FULL JOIN heap_by(to_seq, grouping_name, trace := trace) b USING (key)
+    LEFT JOIN heap_by(to_seq, grouping_name, trace := trace, made_after := from_seq) m USING (key)
+)
+SELECT p.key, p.bytes_after - p.bytes_before AS bytes, p.blocks_after - p.blocks_before AS blocks,
+       p.bytes_before, p.bytes_after, p.blocks_before, p.blocks_after,
+       CASE WHEN p.blocks_before = 0 THEN 'new'
+            WHEN p.blocks_after = 0 THEN 'gone'
+            WHEN (p.bytes_after, p.blocks_after) > (p.bytes_before, p.blocks_before) THEN 'grown'
+            ELSE 'shrunk' END AS status,
+       p.made_bytes, p.made_blocks
+FROM paired p WHERE p.bytes_before <> p.bytes_after OR p.blocks_before <> p.blocks_after
 ORDER BY 2 DESC, 3 DESC, 1;
-COMMENT ON MACRO TABLE heap_growth IS 'How the groups of heap_by changed from one event to another, most growth first; groups that did not change are left out.';
+COMMENT ON MACRO TABLE heap_growth IS 'How the groups of heap_by changed from one event to another, most growth first; groups that did not change are left out. status: new (no block before), gone (none after), else grown or shrunk, by bytes, and where these are equal by blocks. made: of what is there after, what was allocated in between.';

@@ -1,0 +1,1 @@
+"""What the simulator says of other settings, held against runs under these settings."""

@@ -1,0 +1,222 @@
+"""What a recording knows of its collections: the fold in columns against one event by event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from effort import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracekit.events import Cause
+from tracekit.simulator.reference import MOST_WAITING, RECORDERS_EVENTS, RecordedCollections, ReferenceFold
+from tracekit.simulator.settings import Reference
+from tracekit.store.steps import Steps
+
+
+@dataclass
+class Event:
+    """One step; ``born`` is the alloc_seq of a free (-1: an older block), None for an allocation."""
+
+    seq: int
+    born: int | None
+    tracked: bool
+    stack: int = 0
+    moved: bool = False
+    """A realloc is behind it."""
+    of: int = -1
+    """The block that a realloc replaced by this allocation."""
+    counts: bool = False
+    """Whether it changes count 0; set by :func:`set_counts`."""
+
+
+@dataclass
+class Recorded:
+    start: int
+    stop: int
+    generation: int
+    count: int
+    threshold: int
+    long_lived: tuple[int, int]
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> tuple[list[Event], list[Recorded]]:
+    """Runs of allocations at a few places, frees of any block, collections now and then."""
+    rng = draw(st.randoms(use_true_random=False))
+    threshold = draw(st.sampled_from([0, 3, 10]))
+    events: list[Event] = []
+    collections: list[Recorded] = []
+    live: list[tuple[int, bool]] = []
+    seq, stack = rng.randrange(3), 1
+    open_until: int | None = None
+    for _ in range(draw(st.integers(0, 120))):
+        seq += 1
+        what = rng.random()
+        if open_until is not None and what < 0.3:
+            collections[-1].stop = seq
+            open_until = None
+        elif open_until is None and what < 0.08:
+            lived = (rng.randrange(40), rng.randrange(40)) if rng.random() < 0.8 else (-1, -1)
+            count = rng.choice([0, threshold, threshold + 1, threshold + 14])
+            collections.append(Recorded(seq, -1, rng.randrange(3), count, threshold, lived))
+            open_until = 1
+        elif live and what < 0.4:
+            born, tracked = live.pop(rng.randrange(len(live)))
+            events.append(Event(seq, born, tracked, moved=rng.random() < 0.1))
+        elif what < 0.43:
+            events.append(Event(seq, -1, rng.random() < 0.5))
+        else:
+            if rng.random() < 0.1:
+                stack = rng.randrange(1, 5)
+            tracked = rng.random() < 0.8
+            before = events[-1] if events else None
+            of = -1
+            if before is not None and before.born is not None and before.moved:
+                of = before.born
+            events.append(Event(seq, None, tracked, stack, moved=of >= 0, of=of))
+            live.append((seq, tracked))
+    for one in collections:
+        one.stop = one.stop if one.stop >= 0 else seq
+    return events, collections
+
+
+def steps_of(events: list[Event]) -> Steps:
+    free = np.array([one.born is not None for one in events], np.bool_)
+    cause = [Cause.REALLOC if one.moved else Cause.REFCOUNT for one in events]
+    born = [one.seq if one.born is None else one.born for one in events]
+    return Steps(
+        seq=np.array([one.seq for one in events], np.int64),
+        time_ns=np.zeros(len(events), np.int64),
+        is_free=free,
+        alloc_seq=np.array(born, np.int64),
+        size=np.full(len(events), 64, np.int64),
+        domain=np.full(len(events), 2, np.uint8),
+        stack_id=np.array([one.stack for one in events], np.int32),
+        cause=np.where(free, cause, 0).astype(np.uint8),
+        thread_id=np.ones(len(events), np.int32),
+        gc_tracked=np.array([one.tracked for one in events], np.bool_),
+        realloc_of=np.array([one.of for one in events], np.int64),
+        garbage=np.full(len(events), -1, np.int32),
+        address=np.zeros(len(events), np.int64),
+    )
+
+
+def columns_of(collections: list[Recorded]) -> RecordedCollections:
+    def column(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.array(values, np.int64)
+
+    return RecordedCollections(
+        start_seq=column([one.start for one in collections]),
+        stop_seq=column([one.stop for one in collections]),
+        generation=column([one.generation for one in collections]),
+        counts=np.array([(one.count, 1, 2) for one in collections], np.int64).reshape(-1, 3),
+        thresholds=np.array([(one.threshold, 10, 10) for one in collections], np.int64).reshape(-1, 3),
+        long_lived=np.array([one.long_lived for one in collections], np.int64).reshape(-1, 2),
+        collected=column([0] * len(collections)),
+    )
+
+
+PLACES = np.array([0, 1, 2, 2, 3], np.int64)
+
+
+def folded(events: list[Event], collections: list[Recorded], batch: int, first_count: int) -> Reference:
+    threshold = collections[-1].threshold if collections else 10
+    counts = (first_count, 1, 2)
+    fold = ReferenceFold(columns_of(collections), (threshold, 10, 10), counts, PLACES)
+    for begin in range(0, len(events), batch):
+        fold.feed(steps_of(events[begin : begin + batch]))
+    return fold.finish(collects_at_checks=True)
+
+
+def set_counts(events: list[Event]) -> None:
+    """A realloc frees nothing that counts, and what it allocates was counted before if its type was seen."""
+    parked: set[int] = set()
+    for event in events:
+        event.counts = event.tracked and not (event.moved and event.born is not None)
+        if event.born is not None and event.tracked and event.moved:
+            parked.add(event.born)
+        elif event.born is None and event.of in parked:
+            event.counts = False
+
+
+@settings(max_examples=examples(300))
+@given(recordings(), st.integers(1, 40), st.integers(0, 12))
+def test_as_one_event_after_the_other(
+    recording: tuple[list[Event], list[Recorded]], batch: int, first_count: int
+) -> None:
+    events, collections = recording
+    found = folded(events, collections, batch, first_count)
+    set_counts(events)
+    count, number = first_count, 0
+    corrections, off, observed = [], [], []
+    waits: dict[int, int] = {}
+    due: list[Event] = []
+    """Allocations since the collection fell due, the one that made it so first."""
+    last = -1
+    for event in [*events, None]:
+        while number < len(collections) and (event is None or collections[number].start < event.seq):
+            one = collections[number]
+            corrections.append(one.count - count)
+            waited = sum(each.counts for each in due[1:])
+            same = len({each.stack for each in due}) <= 1
+            off.append(waited > MOST_WAITING and not same)
+            if due and last > due[0].seq and one.start - last <= RECORDERS_EVENTS:
+                observed.append(last)
+            if due and not off[-1]:
+                place = int(PLACES[due[0].stack])
+                waits[place] = max(waits.get(place, 0), waited)
+            count, due = 0, []
+            number += 1
+        if event is None:
+            break
+        counts = event.counts
+        if event.born is None:
+            if due:
+                due.append(event)
+            if counts:
+                count += 1
+                last = event.seq
+                threshold = collections[min(number, len(collections) - 1)].threshold if collections else 10
+                if not due and threshold and count > threshold:
+                    due = [event]
+        elif counts:
+            count = max(0, count - 1)
+    off.append(len({one.stack for one in due}) > 1 and sum(each.counts for each in due[1:]) > MOST_WAITING)
+    assert found.correction.tolist() == corrections
+    assert found.off.tolist() == off
+    assert found.observed.tolist() == observed
+    opaque = [place for place, waited in waits.items() if waited > MOST_WAITING]
+    assert found.opaque.tolist() == [int(place) in opaque for place in PLACES]
+    assert found.asked.tolist() == [
+        one.threshold == 0 or one.generation != (0 if one.count > one.threshold else -1)
+        for one in collections
+    ]
+    assert found.counts == (first_count, 1, 2)
+
+
+@settings(max_examples=examples(200))
+@given(recordings(), st.integers(1, 40))
+def test_survivors(recording: tuple[list[Event], list[Recorded]], batch: int) -> None:
+    events, collections = recording
+    found = folded(events, collections, batch, 0)
+    born = {one.seq: one for one in events if one.born is None and one.tracked}
+    gone = {one.born: one.seq for one in events if one.born is not None and one.tracked}
+    older = collections[0].long_lived[0] if collections else 0
+    young, full = 1.0, -1.0
+    shares: list[tuple[float, float]] = []
+    for number, one in enumerate(collections):
+        if number + 1 < len(collections) and (after := collections[number + 1].long_lived)[0] >= 0:
+            before = max((each.start for each in collections[:number] if each.generation > 0), default=-1)
+            alive = [seq for seq in born if seq < one.start and gone.get(seq, 1 << 62) > one.stop]
+            examined = [seq for seq in alive if seq > before]
+            if one.generation == 1 and examined:
+                young = max(0.0, (after[1] - one.long_lived[1]) / len(examined))
+            if one.generation == 2 and alive:
+                full = max(0.0, (after[0] - max(0, older)) / len(alive))
+        shares.append((young, full))
+    # Before the first full collection its share is taken, or that of generation 1 where there is none.
+    first = next((share for _, share in shares if share >= 0), young)
+    assert found.young_share.tolist() == [share for share, _ in shares]
+    assert found.full_share.tolist() == [share if share >= 0 else first for _, share in shares]

@@ -1,0 +1,477 @@
+"""A second, deliberately naive machine: real lists of blocks and objects, and everything added up anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tracekit.events import Cause, Domain
+from tracekit.simulator.parameters import PyMallocParameters
+from tracekit.simulator.settings import Garbage, MachineSettings, Older, Reference
+from tracekit.simulator.system import AddressSpace, Malloc
+from tracekit.store.steps import IntArray, Steps
+
+PYMALLOC_DOMAINS = {Domain.MEM, Domain.OBJECT, Domain.PYTHON}
+
+
+@dataclass(eq=False)
+class NaivePool:
+    """Names of blocks by their place in the pool; ``size_class`` None: never used.
+
+    ``given_back``: places of freed blocks, the last one first to be used. From ``untouched`` on none was.
+    """
+
+    number: int
+    blocks: dict[int, int] = field(default_factory=dict)
+    size_class: int | None = None
+    given_back: list[int] = field(default_factory=list)
+    untouched: int = 0
+
+
+@dataclass(eq=False)
+class NaiveArena:
+    """``given_back``: empty pools, the last one first to be used; from ``untouched`` on none was."""
+
+    number: int
+    pools: list[NaivePool]
+    given_back: list[NaivePool] = field(default_factory=list)
+    untouched: int = 0
+
+    @property
+    def free(self) -> int:
+        return sum(not pool.blocks for pool in self.pools)
+
+
+class NaivePyMalloc:
+    """pymalloc by its description, with plain lists and searches instead of links and fingers.
+
+    ``arenas``: all, oldest first. ``usable``: those with a free pool, fullest first. ``used``: for each size
+    class the pools that are neither empty nor full, the one to be used next first.
+    """
+
+    def __init__(self, parameters: PyMallocParameters) -> None:
+        self.parameters = parameters
+        self.arenas: list[NaiveArena] = []
+        self.usable: list[NaiveArena] = []
+        self.used: dict[int, list[NaivePool]] = {}
+        self.ever = 0
+        self.later: list[int] = []
+
+    def capacity(self, size_class: int) -> int:
+        return (self.parameters.pool_size - 48) // (16 * (size_class + 1))
+
+    def add_arena(self, pools: int) -> NaiveArena:
+        self.arenas.append(NaiveArena(self.ever, [NaivePool(number) for number in range(pools)]))
+        self.ever += 1
+        return self.arenas[-1]
+
+    def first_pool(self, address: int) -> int:
+        return -(-address // self.parameters.pool_size) * self.parameters.pool_size
+
+    def pools_at(self, address: int) -> int:
+        end = address + self.parameters.arena_size
+        return (end - self.first_pool(address)) // self.parameters.pool_size
+
+    def allocate(self, block: int, size_class: int) -> int:
+        row = self.used.setdefault(size_class, [])
+        if not row:
+            if not self.usable:
+                address = self.later.pop(0) if self.later else None
+                pools = self.parameters.pools_per_arena if address is None else self.pools_at(address)
+                self.usable.append(self.add_arena(pools))
+            row.append(self._take_pool(self.usable[0], size_class))
+            if self.usable[0].free == 1:
+                del self.usable[0]
+        pool = row[0]
+        if pool.given_back:
+            place = pool.given_back.pop()
+        else:
+            place, pool.untouched = pool.untouched, pool.untouched + 1
+        pool.blocks[place] = block
+        if len(pool.blocks) == self.capacity(size_class):
+            del row[0]
+        return self.where(block)
+
+    def _take_pool(self, arena: NaiveArena, size_class: int) -> NaivePool:
+        if arena.given_back:
+            pool = arena.given_back.pop()
+        else:
+            pool, arena.untouched = arena.pools[arena.untouched], arena.untouched + 1
+        if pool.size_class != size_class:
+            pool.size_class, pool.given_back, pool.untouched = size_class, [], 0
+        return pool
+
+    def find(self, block: int) -> tuple[NaiveArena, NaivePool, int] | None:
+        for arena in self.arenas:
+            for pool in arena.pools:
+                for place, there in pool.blocks.items():
+                    if there == block:
+                        return arena, pool, place
+        return None
+
+    def where(self, block: int) -> int:
+        found = self.find(block)
+        assert found is not None
+        arena, pool, place = found
+        assert pool.size_class is not None
+        sizes = self.parameters
+        at = arena.number * sizes.arena_size + pool.number * sizes.pool_size
+        return at + 48 + place * 16 * (pool.size_class + 1)
+
+    def free(self, block: int) -> None:
+        found = self.find(block)
+        assert found is not None
+        arena, pool, place = found
+        assert pool.size_class is not None
+        row = self.used.setdefault(pool.size_class, [])
+        del pool.blocks[place]
+        pool.given_back.append(place)
+        if pool not in row:
+            row.insert(0, pool)
+        if pool.blocks:
+            return
+        row.remove(pool)
+        arena.given_back.append(pool)
+        is_last = bool(self.usable) and self.usable[-1] is arena
+        if arena in self.usable:
+            self.usable.remove(arena)
+            if arena.free == len(arena.pools) and not is_last:
+                self.arenas.remove(arena)
+                return
+        # Behind all that are fuller, before those that are as full.
+        self.usable.insert(sum(other.free < arena.free for other in self.usable), arena)
+
+    def begin_with(self, older: Older) -> dict[int, int]:
+        """Older arenas and blocks at their addresses; the name of each block, below 0, by its address."""
+        names: dict[int, int] = {}
+        sizes = self.parameters
+        self.later = older.later_arenas.tolist()
+        used = older.used_pools.tolist()
+        listed: list[tuple[int, int, NaivePool]] = []
+        for address in older.arenas.tolist():
+            arena = self.add_arena(self.pools_at(address))
+            for pool in arena.pools:
+                low = self.first_pool(address) + pool.number * sizes.pool_size
+                for block, size in zip(older.blocks.tolist(), older.block_bytes.tolist(), strict=True):
+                    if low <= block < low + sizes.pool_size:
+                        pool.size_class = size // 16 - 1
+                        names[block] = -2 - len(names)
+                        pool.blocks[(block - low - 48) // size] = names[block]
+            in_use = [pool for pool in arena.pools if pool.blocks]
+            for pool in in_use:
+                assert pool.size_class is not None
+                pool.untouched = self.capacity(pool.size_class)
+                pool.given_back = [at for at in range(pool.untouched) if at not in pool.blocks][::-1]
+                low = self.first_pool(address) + pool.number * sizes.pool_size
+                if pool.given_back:
+                    listed.append((used.index(low) if low in used else len(used), low, pool))
+            arena.given_back = [pool for pool in arena.pools if not pool.blocks][::-1]
+            arena.untouched = len(arena.pools)
+        for _, _, pool in sorted(listed, key=lambda one: one[:2]):
+            self.used.setdefault(pool.size_class or 0, []).append(pool)
+        self.usable = sorted((arena for arena in self.arenas if arena.free), key=lambda arena: arena.free)
+        return names
+
+
+@dataclass(eq=False)
+class Block:
+    """A block allocated while recorded. ``doomed``: from which recorded collection on it is garbage."""
+
+    seq: int
+    size: int
+    tracked: bool
+    garbage: int
+    doomed: int | None = None
+    unreachable_since: int | None = None
+
+
+class NaiveCollector:
+    """The collector with the three lists of objects that CPython keeps (here: of all blocks), and a fourth.
+
+    ``generations[3]`` is the permanent one of gc.freeze().
+    """
+
+    def __init__(self, machine: NaiveMachine, settings: MachineSettings, reference: Reference) -> None:
+        self.machine, self.settings, self.reference = machine, settings, reference
+        self.generations: list[list[Block]] = [[], [], [], []]
+        self.count = list(reference.counts)
+        self.long_lived_total, self.long_lived_pending = reference.long_lived
+        self.collections: list[tuple[int, ...]] = []
+        self.passed = self.passed_due = 0
+        self.waiting_at: int | None = None
+        self.frozen = False
+        self.turns = 0
+
+    @property
+    def thresholds(self) -> list[int]:
+        told = self.settings.collector.thresholds
+        row: list[int] = self.reference.thresholds[self.passed].tolist()
+        return row if told is None else list(told)
+
+    def before(self, seq: int) -> None:
+        reference = self.reference
+        while self.passed < len(reference) and reference.start_seq[self.passed] < seq:
+            number = self.passed
+            start = int(reference.start_seq[number])
+            self.freeze(start)
+            self.due_until(start)
+            thresholds = self.thresholds
+            self.passed += 1
+            self.count[0] = max(0, self.count[0] + int(reference.correction[number]))
+            if reference.asked[number]:
+                self.collect(start, int(reference.generation[number]), asked=True)
+            elif self.waiting_at is not None or (
+                reference.off[number]
+                and self.settings.collector.enabled
+                and 0 < thresholds[0] < self.count[0]
+            ):
+                self.collect_what_is_due(start, thresholds)
+            self.condemn(number, Garbage.EARLY)
+        self.freeze(seq)
+        self.due_until(seq - 1)
+
+    def due_until(self, seq: int) -> None:
+        while self.passed_due < len(self.reference) and self.reference.due()[self.passed_due] <= seq:
+            self.passed_due += 1
+            self.condemn(self.passed_due - 1, Garbage.LATE)
+
+    def freeze(self, seq: int) -> None:
+        at = self.settings.collector.freeze_seq
+        if at is not None and seq >= at and not self.frozen:
+            self.frozen = True
+            self.count = [0, 0, 0]
+            self.generations[3] = [block for row in self.generations for block in row]
+            self.generations[:3] = [[], [], []]
+
+    def condemn(self, number: int, when: Garbage) -> None:
+        """All blocks that are garbage from recorded collection ``number`` on, in order of their age."""
+        if self.settings.collector.garbage == when:
+            blocks = [block for row in self.generations for block in row if block.doomed == number]
+            for block in sorted(blocks, key=lambda one: one.seq):
+                self.turns += 1
+                block.unreachable_since = self.turns
+
+    def check(self, seq: int, stack_id: int) -> None:
+        if self.waiting_at is not None and self.waiting_at != stack_id:
+            self.collect_what_is_due(seq, self.thresholds)
+
+    def allocated(self, block: Block, stack_id: int, *, counts: bool) -> None:
+        self.count[0] += counts
+        threshold, opaque = self.thresholds[0], self.reference.opaque
+        if (
+            counts
+            and 0 < threshold < self.count[0]
+            and self.settings.collector.enabled
+            and self.waiting_at is None
+            and not self.reference.off[self.passed]
+        ):
+            if self.settings.collects_at_checks and stack_id < len(opaque) and opaque[stack_id]:
+                self.waiting_at = stack_id
+            else:
+                self.collect_what_is_due(block.seq, self.thresholds)
+        self.generations[0].append(block)
+        if block.garbage >= 0 and self.settings.collector.garbage != Garbage.RECORDED:
+            self.doom(block)
+
+    def doom(self, block: Block) -> None:
+        block.doomed = block.garbage
+        if self.settings.collector.garbage == Garbage.EARLY:
+            # What happened to it: which recorded collections looked at it before the one that freed it.
+            generation, block.doomed = 0, None
+            for number in range(self.passed, block.garbage):
+                if self.reference.generation[number] >= generation:
+                    block.doomed = number
+                    generation = min(2, int(self.reference.generation[number]) + 1)
+        elif block.garbage < self.passed_due:
+            block.doomed = None
+        if block.doomed is None:
+            self.turns += 1
+            block.unreachable_since = self.turns
+
+    def freed(self, block: Block | None, *, counts: bool) -> None:
+        for row in self.generations:
+            if block in row:
+                row.remove(block)
+        self.count[0] -= counts and self.count[0] > 0
+
+    def collect_what_is_due(self, seq: int, thresholds: list[int]) -> None:
+        self.waiting_at = None
+        for generation in (2, 1, 0):
+            if self.count[generation] <= thresholds[generation]:
+                continue
+            if generation < 2 or self.long_lived_pending >= self.long_lived_total // 4:
+                self.collect(seq, generation, asked=False)
+                return
+
+    def collect(self, seq: int, generation: int, *, asked: bool) -> None:
+        self.count[: generation + 1] = [0] * (generation + 1)
+        if generation < 2:
+            self.count[generation + 1] += 1
+        looked_at = self.generations[: generation + 1]
+        gone = []
+        for row in looked_at:
+            garbage = [block for block in row if block.unreachable_since is not None]
+            gone += sorted(garbage, key=lambda block: block.unreachable_since or 0)
+        examined = sum(block.tracked for row in looked_at for block in row)
+        for block in gone:
+            self.machine.give_back(block)
+            self.freed(block, counts=False)
+        freed = sum(block.size for block in gone)
+        self.collections.append((seq, generation, examined, len(gone), freed, asked))
+        survivors = [block for row in looked_at for block in row]
+        self.generations[: generation + 1] = [[] for _ in looked_at]
+        self.generations[min(2, generation + 1)] += survivors
+        tracked = sum(block.tracked for block in survivors)
+        if generation == 1:
+            share = self.reference.young_share[self.passed - 1] if self.passed else 1
+            self.long_lived_pending += int(tracked * share)
+        if generation == 2:
+            share = self.reference.full_share[self.passed - 1] if self.passed else 1
+            self.long_lived_total = self.reference.long_lived[0] + int(tracked * share)
+            self.long_lived_pending = 0
+
+
+class NaiveMachine:
+    """A machine without a memory limit. It runs whole steps in one go; ``numbers`` is what came out."""
+
+    def __init__(
+        self, settings: MachineSettings, reference: Reference, older: Older, path_bytes: IntArray
+    ) -> None:
+        self.settings = settings
+        self.pymalloc = NaivePyMalloc(settings.parameters)
+        self.malloc = Malloc(AddressSpace(), settings.parameters.page_size)
+        self.older_names = self.pymalloc.begin_with(older) if settings.use_pymalloc else {}
+        self.older_sizes = dict(zip(older.blocks.tolist(), older.block_bytes.tolist(), strict=True))
+        self.collector = NaiveCollector(self, settings, reference)
+        self.flushed = set(reference.flushed.tolist())
+        self.observed = set(reference.observed.tolist())
+        self.live: dict[int, Block] = {}
+        self.parked: dict[int, Block] = {}
+        self.path_bytes, self.paths = path_bytes, dict[int, int]()
+        self.places: list[int] = []
+        self.states: list[tuple[int, int, int, int]] = []
+        """(seq, live bytes, arenas, stack bytes) after each allocation and its placing."""
+
+    def run(self, steps: Steps) -> None:
+        for row in range(len(steps)):
+            self.collector.before(int(steps.seq[row]))
+            if steps.is_free[row]:
+                self.free_row(steps, row)
+            else:
+                self.allocate_row(steps, row)
+
+    def garbage(self, steps: Steps, row: int) -> int:
+        """Which collection freed the block of a row as garbage; -1: none, or it said what nobody can mean."""
+        number = int(steps.garbage[row])
+        wrong = number >= len(self.collector.reference) or int(steps.alloc_seq[row]) in self.flushed
+        return -1 if wrong else number
+
+    def allocate_row(self, steps: Steps, row: int) -> None:
+        seq, size, domain = int(steps.seq[row]), int(steps.size[row]), int(steps.domain[row])
+        stack_id, of = int(steps.stack_id[row]), int(steps.realloc_of[row])
+        self.collector.check(seq, stack_id)
+        block = Block(seq, size, bool(steps.gc_tracked[row]), self.garbage(steps, row))
+        parked = self.parked.get(domain)
+        resized = parked is not None and parked.seq == of and parked.tracked
+        if parked is not None and parked.seq == of:
+            del self.parked[domain]
+            self.places.append(self.reallocate(parked, block, domain))
+        else:
+            self.places.append(self.place(block, domain))
+        self.live[seq] = block
+        self.paths[int(steps.thread_id[row])] = int(self.path_bytes[stack_id])
+        arenas = len(self.pymalloc.arenas)
+        self.states.append((seq, self.live_bytes, arenas, sum(self.paths.values())))
+        counts = block.tracked and not resized and seq not in self.observed
+        self.collector.allocated(block, stack_id, counts=counts)
+
+    def place(self, block: Block, domain: int) -> int:
+        if self.settings.use_pymalloc and 0 < block.size <= 512 and domain in PYMALLOC_DOMAINS:
+            return self.pymalloc.allocate(block.seq, (block.size - 1) // 16)
+        self.malloc.allocate(block.size)
+        return -1
+
+    def reallocate(self, old: Block, new: Block, domain: int) -> int:
+        found = self.pymalloc.find(old.seq)
+        if found is None:
+            self.malloc.reallocate(old.size, new.size)
+            return -1
+        _, pool, place = found
+        assert pool.size_class is not None
+        held = 16 * (pool.size_class + 1)
+        if held * 3 / 4 < new.size <= held:
+            pool.blocks[place] = new.seq
+            return self.pymalloc.where(new.seq)
+        where = self.place(new, domain)
+        self.pymalloc.free(old.seq)
+        return where
+
+    def free_row(self, steps: Steps, row: int) -> None:
+        if self.garbage(steps, row) >= 0 and self.settings.collector.garbage != Garbage.RECORDED:
+            return
+        seq, cause = int(steps.alloc_seq[row]), steps.cause[row]
+        counts = (
+            bool(steps.gc_tracked[row])
+            and cause not in (Cause.REALLOC, Cause.GC)
+            and seq not in self.observed
+        )
+        if seq < 0:
+            name = self.older_names.pop(int(steps.address[row]), None)
+            if name is not None:
+                self.pymalloc.free(name)
+            self.collector.freed(None, counts=counts)
+        elif cause == Cause.REALLOC:
+            domain = int(steps.domain[row])
+            if domain in self.parked:
+                self.free_for_good(self.parked[domain])
+            self.parked[domain] = self.live.pop(seq)
+            self.collector.freed(self.parked[domain], counts=counts)
+        else:
+            block = self.live[seq]
+            self.give_back(block)
+            self.collector.freed(block, counts=counts)
+
+    def give_back(self, block: Block) -> None:
+        del self.live[block.seq]
+        self.free_for_good(block)
+
+    def free_for_good(self, block: Block) -> None:
+        if self.pymalloc.find(block.seq) is None:
+            self.malloc.free(block.size)
+        else:
+            self.pymalloc.free(block.seq)
+
+    @property
+    def live_bytes(self) -> int:
+        return sum(block.size for block in self.live.values())
+
+    def numbers(self) -> dict[str, object]:
+        """Fields of the outcome by name."""
+        parameters, none = self.settings.parameters, (-1, 0, 0, 0)
+        small = [block for block in self.live.values() if self.pymalloc.find(block.seq)]
+        arena_bytes = len(self.pymalloc.arenas) * parameters.arena_size
+        malloc = self.malloc
+        peak = max(self.states, key=lambda state: (state[1], -state[0]), default=none)
+        stack = max(self.states, key=lambda state: (state[3], -state[0]), default=none)
+        return {
+            "arenas": len(self.pymalloc.arenas),
+            "ntimes_arena_allocated": self.pymalloc.ever,
+            "live_bytes": self.live_bytes,
+            "live_blocks": len(self.live),
+            "small_bytes": sum(block.size for block in small),
+            "older_bytes": sum(self.older_sizes[address] for address in self.older_names),
+            "heap_bytes": malloc.heap_bytes,
+            "mapped_bytes": malloc.mapped_bytes,
+            "footprint_bytes": arena_bytes
+            + malloc.heap_bytes
+            + malloc.mapped_bytes
+            + self.settings.base_bytes,
+            "peak_stack_bytes": stack[3],
+            "peak_stack_seq": stack[0] if stack[3] else -1,
+            "peak": (peak[1], peak[0] if peak[1] else -1),
+            "collections": [
+                np.array([row[column] for row in self.collector.collections]) for column in range(6)
+            ],
+            "places": np.array(self.places, np.int64),
+        }

@@ -1,0 +1,440 @@
+/* The machine: allocations and frees in their order, driven through pymalloc, malloc and the collector.
+   To be read beside tracekit/simulator/machine.py. */
+#include "kernels_sim.h"
+
+#include <stdlib.h>
+
+enum { LARGE = -1, OLDER = -1, AHEAD = 12 }; /* kind of an allocation, alloc_seq, rows that are looked ahead */
+
+/* -- live blocks ----------------------------------------------------------------------------------------- */
+
+/* Most blocks die young: those of the last TK_SIM_YOUNG numbers of events have a place of their own each, where nothing
+   has to be looked for. What gets older moves into a table. */
+static inline uint64_t home_of(const tk_sim *sim, uint64_t key) {
+    return key * 0x9E3779B97F4A7C15ull >> sim->shift;
+}
+
+static bool begin_cells(tk_sim *sim, unsigned bits) {
+    sim->cells = calloc((size_t)1 << bits, sizeof *sim->cells);
+    if (sim->cells == NULL) {
+        return false;
+    }
+    tk_large_pages(sim->cells, sizeof *sim->cells << bits);
+    sim->mask = ((uint64_t)1 << bits) - 1;
+    sim->shift = 64 - bits;
+    return true;
+}
+
+static inline void put(tk_sim *sim, uint64_t key, uint64_t place) {
+    uint64_t at = home_of(sim, key);
+    while (sim->cells[at].key != 0) {
+        at = (at + 1) & sim->mask;
+    }
+    sim->cells[at] = (tk_sim_cell){key, place};
+}
+
+static bool grow_cells(tk_sim *sim) {
+    tk_sim_cell *old = sim->cells;
+    uint64_t cells = sim->mask + 1;
+    if (!begin_cells(sim, 64 - sim->shift + 1)) {
+        sim->cells = old;
+        return false;
+    }
+    for (uint64_t at = 0; at < cells; at++) {
+        if (old[at].key != 0) {
+            put(sim, old[at].key, old[at].place);
+        }
+    }
+    free(old);
+    return true;
+}
+
+/* Make `block` one of the young: the first ones of them are no longer. */
+static bool grow_old(tk_sim *sim, int64_t block) {
+    int64_t from = block - TK_SIM_YOUNG + TK_SIM_YOUNG / 4 + 1, end = sim->young_from + TK_SIM_YOUNG;
+    for (int64_t old = sim->young_from; old < (from < end ? from : end); old++) {
+        uint64_t *young = &sim->young[old & (TK_SIM_YOUNG - 1)];
+        if (*young != 0) {
+            if (sim->cells_used >= sim->mask / 4 * 3 && !grow_cells(sim)) {
+                return false;
+            }
+            put(sim, (uint64_t)old + 1, *young - 1);
+            sim->cells_used++;
+            *young = 0;
+        }
+    }
+    sim->young_from = from;
+    return true;
+}
+
+/* `block` is higher than all before. */
+static inline bool add_block(tk_sim *sim, int64_t block, uint64_t place) {
+    if (__builtin_expect(block - sim->young_from >= TK_SIM_YOUNG, 0) && !grow_old(sim, block)) {
+        return false;
+    }
+    sim->young[block & (TK_SIM_YOUNG - 1)] = place + 1;
+    return true;
+}
+
+static uint64_t take_old(tk_sim *sim, int64_t block) {
+    uint64_t key = (uint64_t)block + 1, at = home_of(sim, key);
+    while (sim->cells[at].key != key) {
+        if (sim->cells[at].key == 0) {
+            return TK_SIM_MALLOC;
+        }
+        at = (at + 1) & sim->mask;
+    }
+    uint64_t place = sim->cells[at].place, gap = at;
+    for (;;) { /* close the gap, so that every other is still found from its home on */
+        at = (at + 1) & sim->mask;
+        if (sim->cells[at].key == 0) {
+            break;
+        }
+        uint64_t home = home_of(sim, sim->cells[at].key);
+        if (((at - home) & sim->mask) >= ((at - gap) & sim->mask)) {
+            sim->cells[gap] = sim->cells[at];
+            gap = at;
+        }
+    }
+    sim->cells[gap].key = 0;
+    sim->cells_used--;
+    return place;
+}
+
+/* Take a block out, and say where it was: with malloc, if it is not there. */
+static inline uint64_t take_block(tk_sim *sim, int64_t block) {
+    if (block < sim->young_from) {
+        return block < 0 ? TK_SIM_MALLOC : take_old(sim, block);
+    }
+    if (block - sim->young_from >= TK_SIM_YOUNG) {
+        return TK_SIM_MALLOC;
+    }
+    uint64_t place = sim->young[block & (TK_SIM_YOUNG - 1)] - 1;
+    sim->young[block & (TK_SIM_YOUNG - 1)] = 0;
+    return place;
+}
+
+/* A block is not alive any more; where it was. */
+static inline uint64_t forget(tk_sim *sim, int64_t block, int64_t size) {
+    uint64_t place = take_block(sim, block);
+    sim->live_blocks--;
+    sim->live_bytes -= size;
+    sim->freed_bytes += size;
+    sim->small_bytes -= place == TK_SIM_MALLOC ? 0 : size;
+    return place;
+}
+
+static inline void give_back(tk_sim *sim, uint64_t place, int64_t size) {
+    if (place == TK_SIM_MALLOC) {
+        tk_sim_malloc_free(sim, size);
+    } else {
+        tk_sim_pymalloc_free(&sim->pymalloc, place);
+    }
+}
+
+/* PyObject_GC_Del */
+static inline void collector_freed(tk_sim_collector *collector, int64_t block, bool tracked, bool counts) {
+    if (tracked && block >= collector->frozen_until) {
+        collector->tracked[tk_sim_generation_of(collector, block)]--;
+    }
+    collector->count[0] -= counts && collector->count[0] > 0;
+}
+
+bool tk_sim_release(tk_sim *sim, tk_sim_garbage gone) {
+    int64_t size = (int64_t)(gone.what >> 1);
+    if (size > TK_SIM_MOST_BYTES - sim->freed_bytes) {
+        return false;
+    }
+    give_back(sim, forget(sim, gone.block, size), size);
+    collector_freed(&sim->collector, gone.block, gone.what & 1, false);
+    return true;
+}
+
+static inline int64_t held_bytes(const tk_sim *sim, uint64_t place) {
+    return tk_sim_block_bytes(&sim->pymalloc, tk_sim_pool_of(&sim->pymalloc, place)->szidx);
+}
+
+static void free_older(tk_sim *sim, int64_t address) {
+    int64_t low = 0, high = sim->older_count;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (sim->older[middle] < address) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low < sim->older_count && sim->older[low] == address && sim->older_places[low] != TK_SIM_MALLOC) {
+        sim->older_bytes -= held_bytes(sim, sim->older_places[low]);
+        tk_sim_pymalloc_free(&sim->pymalloc, sim->older_places[low]);
+        sim->older_places[low] = TK_SIM_MALLOC;
+    }
+}
+
+/* -- the timeline ---------------------------------------------------------------------------------------- */
+
+/* A point for the span that is over, if there was an event in it. */
+static bool end_span(tk_sim *sim) {
+    if (!sim->span_has_events) {
+        return true;
+    }
+    if (sim->points_count == sim->points_room) {
+        size_t room = sim->points_room < 64 ? 64 : sim->points_room * 2;
+        tk_sim_point *points = realloc(sim->points, room * sizeof *points);
+        if (points == NULL) {
+            return false;
+        }
+        sim->points = points;
+        sim->points_room = room;
+    }
+    sim->points[sim->points_count++] = (tk_sim_point){
+        sim->span_seq,
+        sim->span_time_ns,
+        sim->live_bytes,
+        sim->span_peak_live_bytes,
+        sim->pymalloc.narenas_currently_allocated,
+        sim->pymalloc.recent_highwater,
+        sim->memory.footprint_bytes,
+    };
+    return true;
+}
+
+static bool begin_span(tk_sim *sim, int64_t seq) {
+    if (!end_span(sim)) {
+        return false;
+    }
+    sim->span_has_events = false;
+    sim->span_from = seq - seq % sim->sample_every;
+    sim->span_peak_live_bytes = sim->live_bytes;
+    sim->pymalloc.recent_highwater = sim->pymalloc.narenas_currently_allocated;
+    return true;
+}
+
+/* -- events ---------------------------------------------------------------------------------------------- */
+
+/* _PyObject_Malloc */
+static inline tk_sim_ending allocate(tk_sim *sim, int kind, int64_t size, uint64_t *place) {
+    if (kind >= 0) {
+        return (uint32_t)kind < sim->pymalloc.size_classes
+                   ? tk_sim_pymalloc_allocate(&sim->pymalloc, (uint32_t)kind, place)
+                   : TK_SIM_STRANGE;
+    }
+    *place = TK_SIM_MALLOC;
+    return tk_sim_malloc_allocate(sim, size) ? TK_SIM_DONE : TK_SIM_LIMIT;
+}
+
+/* pymalloc_realloc: the block stays in place, or a new one is obtained and then the old one freed. */
+static tk_sim_ending reallocate(tk_sim *sim, const tk_sim_parked *old, int kind, int64_t size, uint64_t *place) {
+    *place = old->place;
+    if (old->place == TK_SIM_MALLOC) { /* what malloc manages stays with malloc, however small it gets */
+        return tk_sim_malloc_reallocate(sim, old->size, size) ? TK_SIM_DONE : TK_SIM_LIMIT;
+    }
+    int64_t held = held_bytes(sim, old->place);
+    if (size <= held && 4 * size > 3 * held) {
+        return TK_SIM_DONE;
+    }
+    tk_sim_ending end = allocate(sim, kind, size, place);
+    if (end == TK_SIM_DONE) {
+        tk_sim_pymalloc_free(&sim->pymalloc, old->place);
+    }
+    return end;
+}
+
+/* The place of a block as the readable machine counts it. */
+static int64_t plain_place(const tk_sim *sim, uint64_t place) {
+    if (place == TK_SIM_MALLOC) {
+        return -1;
+    }
+    const tk_sim_pymalloc *pymalloc = &sim->pymalloc;
+    const tk_sim_pool *pool = tk_sim_pool_of(pymalloc, place);
+    int64_t block = (int64_t)(place & (((uint64_t)1 << pymalloc->block_bits) - 1));
+    return pool->arena->number * pymalloc->arena_size + (pool - pool->arena->pools) * pymalloc->pool_size +
+           pymalloc->pool_overhead + block * tk_sim_block_bytes(pymalloc, pool->szidx);
+}
+
+static inline void more_is_live(tk_sim *sim, int64_t seq, int64_t size) {
+    sim->live_blocks++;
+    sim->live_bytes += size;
+    if (sim->live_bytes > sim->span_peak_live_bytes) {
+        sim->span_peak_live_bytes = sim->live_bytes;
+    }
+    if (sim->live_bytes > sim->peak_live_bytes) {
+        sim->peak_live_bytes = sim->live_bytes;
+        sim->peak_seq = seq;
+        sim->peak_small_bytes = sim->small_bytes;
+        sim->peak_older_bytes = sim->older_bytes;
+        sim->peak_arenas = sim->pymalloc.narenas_currently_allocated;
+    }
+}
+
+static bool is_observed(const tk_sim *sim, int64_t alloc_seq) {
+    int64_t low = 0, high = sim->observed_count;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (sim->observed[middle] < alloc_seq) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < sim->observed_count && sim->observed[low] == alloc_seq;
+}
+
+/* Whether a row changes count 0 of the collector. */
+static inline bool does_count(const tk_sim *sim, const tk_sim_steps *steps, int64_t row, bool otherwise) {
+    int64_t alloc_seq = steps->alloc_seq[row];
+    return steps->gc_tracked[row] && otherwise &&
+           (__builtin_expect(!sim->maybe_observed[alloc_seq & (TK_SIM_BLOOM - 1)], 1) || !is_observed(sim, alloc_seq));
+}
+
+static inline tk_sim_ending take_allocation(tk_sim *sim, const tk_sim_steps *steps, int64_t row) {
+    tk_sim_collector *collector = &sim->collector;
+    int64_t seq = steps->seq[row], size = steps->size[row], realloc_of = steps->realloc_of[row];
+    int32_t stack_id = steps->stack_id[row], garbage = steps->garbage[row];
+    uint8_t domain = steps->domain[row];
+    if (steps->alloc_seq[row] != seq || size > TK_SIM_MOST_BYTES - sim->allocated_bytes) {
+        return TK_SIM_STRANGE;
+    }
+    tk_sim_ending end = TK_SIM_DONE;
+    if (__builtin_expect(collector->waits, 0) && collector->waiting_at != stack_id) {
+        end = tk_sim_collect_generations(sim, seq);
+        if (end != TK_SIM_DONE) {
+            return end;
+        }
+    }
+    /* pymalloc_alloc: no requests of 0 bytes, none above the threshold. */
+    bool small = (uint64_t)size - 1 < sim->small_threshold && domain < 64 && sim->small_domains >> domain & 1;
+    int kind = small ? (int)((size - 1) >> sim->pymalloc.alignment_shift) : LARGE;
+    uint64_t place = TK_SIM_MALLOC;
+    tk_sim_parked *parked = &sim->parked[domain];
+    bool resized = false; /* counted already, when its first block was allocated */
+    if (__builtin_expect(parked->is_there && parked->block == realloc_of, 0)) {
+        resized = parked->is_tracked;
+        end = reallocate(sim, parked, kind, size, &place);
+        parked->is_there = end != TK_SIM_DONE;
+    } else {
+        end = allocate(sim, kind, size, &place);
+    }
+    if (__builtin_expect(end != TK_SIM_DONE, 0)) {
+        return end;
+    }
+    sim->allocated_bytes += size;
+    if (place != TK_SIM_MALLOC) {
+        if (!add_block(sim, seq, place)) {
+            return TK_SIM_NO_MEMORY;
+        }
+        sim->small_bytes += size;
+    }
+    if (sim->keep_places && !tk_sim_list_add(&sim->places, plain_place(sim, place))) {
+        return TK_SIM_NO_MEMORY;
+    }
+    more_is_live(sim, seq, size);
+    end = tk_sim_stack_reached(sim, seq, steps->thread_id[row], stack_id);
+    if (end == TK_SIM_DONE && does_count(sim, steps, row, !resized) && ++collector->count[0] > collector->due_above) {
+        end = tk_sim_collector_due(sim, seq, stack_id);
+    }
+    bool tracked = steps->gc_tracked[row];
+    collector->tracked[0] += tracked;
+    if (end == TK_SIM_DONE && garbage >= 0 && collector->garbage != TK_SIM_RECORDED) {
+        end = tk_sim_collector_doom(collector, (tk_sim_garbage){seq, (uint64_t)size << 1 | tracked}, garbage);
+    }
+    return end;
+}
+
+static inline tk_sim_ending take_free(tk_sim *sim, const tk_sim_steps *steps, int64_t row) {
+    int64_t block = steps->alloc_seq[row], size = steps->size[row];
+    uint8_t cause = steps->cause[row];
+    bool by_collection = steps->garbage[row] >= 0;
+    sim->unknown_causes += cause == sim->of_unknown_cause;
+    if (block == OLDER) {
+        free_older(sim, steps->address[row]);
+    } else if (by_collection && sim->collector.garbage != TK_SIM_RECORDED) {
+        return TK_SIM_DONE; /* the collections of the model decide */
+    } else if (size > TK_SIM_MOST_BYTES - sim->freed_bytes) {
+        return TK_SIM_STRANGE;
+    } else if (cause == sim->by_realloc) {
+        tk_sim_parked *parked = &sim->parked[steps->domain[row]];
+        if (parked->is_there) { /* its new block was not recorded */
+            give_back(sim, parked->place, parked->size);
+        }
+        *parked = (tk_sim_parked){true, steps->gc_tracked[row], block, size, forget(sim, block, size)};
+    } else {
+        give_back(sim, forget(sim, block, size), size);
+    }
+    bool counts = does_count(sim, steps, row, cause != sim->by_realloc && cause != sim->by_gc);
+    collector_freed(&sim->collector, block, steps->gc_tracked[row], counts);
+    return TK_SIM_DONE;
+}
+
+tk_sim_ending tk_sim_run(tk_sim *sim, const tk_sim_steps *steps, int64_t *at, int64_t count) {
+    for (int64_t row = 0; row < count; row++) {
+        int64_t seq = steps->seq[row], ahead = row + AHEAD < count ? steps->alloc_seq[row + AHEAD] : -1;
+        if (ahead >= 0 && ahead < sim->young_from) {
+            __builtin_prefetch(&sim->cells[home_of(sim, (uint64_t)ahead + 1)]);
+        }
+        *at = row;
+        if (seq <= sim->last_seq || seq > TK_SIM_MOST_BYTES || steps->size[row] < 0) {
+            return TK_SIM_STRANGE;
+        }
+        sim->last_seq = seq;
+        if (__builtin_expect(seq - sim->span_from >= sim->sample_every, 0) && !begin_span(sim, seq)) {
+            return TK_SIM_NO_MEMORY;
+        }
+        sim->pymalloc.now = seq;
+        tk_sim_ending end = TK_SIM_DONE;
+        if (__builtin_expect(seq > sim->collector.next_event, 0)) {
+            end = tk_sim_collector_before(sim, seq);
+        }
+        if (end == TK_SIM_DONE) {
+            end = steps->is_free[row] ? take_free(sim, steps, row) : take_allocation(sim, steps, row);
+        }
+        if (__builtin_expect(end != TK_SIM_DONE, 0)) {
+            return end;
+        }
+        sim->span_seq = seq;
+        sim->span_time_ns = steps->time_ns[row];
+        sim->span_has_events = true;
+    }
+    return TK_SIM_DONE;
+}
+
+/* -- beginning and end ----------------------------------------------------------------------------------- */
+
+tk_sim_ending tk_sim_begin(tk_sim *sim, const tk_sim_layout *layout) {
+    sim->memory.footprint_bytes += layout->arenas * sim->pymalloc.arena_size;
+    sim->memory.peak_footprint_bytes = sim->memory.footprint_bytes;
+    sim->last_seq = sim->peak_seq = sim->peak_stack_seq = -1;
+    sim->older = layout->address;
+    sim->older_count = layout->blocks;
+    sim->older_places = malloc((size_t)(layout->blocks + 1) * sizeof *sim->older_places);
+    sim->young = calloc(TK_SIM_YOUNG, sizeof *sim->young);
+    for (int64_t at = 0; at < sim->observed_count; at++) {
+        sim->maybe_observed[sim->observed[at] & (TK_SIM_BLOOM - 1)] = 1;
+    }
+    if (sim->older_places == NULL || sim->young == NULL || !begin_cells(sim, 12) || !tk_sim_collector_begin(&sim->collector)) {
+        return TK_SIM_NO_MEMORY;
+    }
+    tk_sim_ending end = tk_sim_pymalloc_begin(&sim->pymalloc, layout, sim->older_places);
+    for (int64_t at = 0; end == TK_SIM_DONE && at < layout->blocks; at++) {
+        sim->older_bytes += held_bytes(sim, sim->older_places[at]);
+    }
+    sim->span_from = -sim->sample_every; /* before any event */
+    return end;
+}
+
+bool tk_sim_finish(tk_sim *sim) {
+    bool fine = end_span(sim);
+    sim->span_has_events = false;
+    return fine;
+}
+
+void tk_sim_end(tk_sim *sim) {
+    tk_sim_pymalloc_end(&sim->pymalloc);
+    tk_sim_collector_end(&sim->collector);
+    free(sim->young);
+    free(sim->cells);
+    free(sim->older_places);
+    free(sim->threads);
+    free(sim->points);
+    free(sim->places.items);
+}

@@ -1,0 +1,124 @@
+"""What a machine is told before it runs: what to suppose, and what the recording knows of itself."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from tracekit.simulator.parameters import PyMallocParameters
+from tracekit.store.steps import IntArray
+
+
+class Garbage(enum.IntEnum):
+    """When blocks go that a recorded collection freed.
+
+    RECORDED: when they went in the recording. Otherwise with the first collection of the model that examines
+    them after they became unreachable, which was at an unknown instant: EARLY supposes the first that is
+    possible (right after the last recorded collection that they survived, or after their allocation), LATE
+    the last (when the recorded collection that freed them began).
+    """
+
+    RECORDED = 0
+    EARLY = 1
+    LATE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSettings:
+    """``thresholds`` None: those in force when the program was recorded. ``enabled`` False: gc.disable().
+
+    ``freeze_seq``: gc.freeze() just before the first event from this one on; None: never.
+    """
+
+    thresholds: tuple[int, int, int] | None = None
+    enabled: bool = True
+    freeze_seq: int | None = None
+    garbage: Garbage = Garbage.RECORDED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """What a recording knows of its own collections, for the model to be held to. See reference.py.
+
+    Columns have one value for each recorded collection, in the order of ``start_seq``. ``asked``: the
+    program asked for it (gc.collect). ``thresholds[k]`` were in force before collection k, the last row
+    behind the last one; ``off[k]`` likewise: the collector did not run although its count was above the
+    threshold. ``correction``: by how much count 0 at its start was above what the types of the blocks tell.
+    ``young_share`` and ``full_share``: objects that survived a collection of generation 1 (of generation 2)
+    by blocks of tracked types that did, as of the last such collection; 1 before the first.
+
+    ``counts`` and ``long_lived`` (total, pending) are those at the start of the recording. ``observed``:
+    allocations that the recorder itself caused in the collector, in order. ``opaque[stack_id]``: a call path
+    whose last line is within one call of C code when a collection falls due there.
+
+    ``due_seq``: the event before that which made a collection due, where that is known, else ``start_seq``: a
+    collection of the model at the same event is the same collection. ``flushed``: blocks, in order, that
+    recorded collections freed although they were no garbage.
+    """
+
+    start_seq: IntArray
+    stop_seq: IntArray
+    generation: IntArray
+    asked: npt.NDArray[np.bool_]
+    off: npt.NDArray[np.bool_]
+    thresholds: IntArray
+    correction: IntArray
+    young_share: npt.NDArray[np.float64]
+    full_share: npt.NDArray[np.float64]
+    counts: tuple[int, int, int] = (0, 0, 0)
+    long_lived: tuple[int, int] = (0, 0)
+    observed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    opaque: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    due_seq: IntArray | None = None
+    flushed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def due(self) -> IntArray:
+        """``due_seq``, or ``start_seq`` where it was left out."""
+        return self.start_seq if self.due_seq is None else self.due_seq
+
+    def __len__(self) -> int:
+        return len(self.start_seq)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Older:
+    """What pymalloc held when the recording began: ``arenas`` and live blocks, by address.
+
+    ``block_bytes`` is the size class of each block in bytes. Arenas and blocks are in order of address.
+    ``later_arenas`` are the addresses of those that it obtained while recorded, in that order: by them an
+    arena of the model has as many pools as the one that CPython obtained in its place. ``used_pools`` are the
+    addresses of pools in the order in which the recording first allocated in them, which is the order of the
+    lists that they stood in. ``arena_size`` and ``pool_size`` are the recorded interpreter's, in bytes.
+    """
+
+    arenas: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    blocks: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    block_bytes: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    later_arenas: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    used_pools: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    arena_size: int = 1 << 20
+    pool_size: int = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSettings:
+    """Everything that a machine is told. ``memory_limit`` and ``base_bytes`` are bytes.
+
+    ``use_pymalloc`` false sends everything to malloc (PYTHONMALLOC=malloc). ``collects_at_checks``: a
+    collection that is due waits for the next check of the eval breaker (3.12 on), otherwise it runs inside
+    the allocation. ``base_bytes``: what the process held of the kernel besides, at the start.
+    ``sample_every``: events between two points of the timeline. ``keep_places``: remember where every
+    allocation went (``Outcome.places``), for tests and comparisons.
+    """
+
+    parameters: PyMallocParameters
+    collector: CollectorSettings = CollectorSettings()
+    use_pymalloc: bool = True
+    collects_at_checks: bool = False
+    memory_limit: int | None = None
+    base_bytes: int = 0
+    sample_every: int = 65536
+    keep_places: bool = False

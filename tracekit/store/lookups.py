@@ -1,0 +1,62 @@
+"""What a simulation asks of a store besides the steps, as columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from tracekit.errors import StoreError
+from tracekit.store.steps import IntArray
+
+MAX_STACK_ID = 1 << 27
+"""Call paths are numbered from 1 without gaps; a number far above their count is not one of a recorder."""
+
+_OLDER = "SELECT address, block_size FROM older_blocks WHERE trace_id = $trace ORDER BY address, block_size"
+_STACKS = """
+SELECT s.stack_id, s.position, s.last_position, coalesce(c.frame_bytes, 0) AS frame_bytes
+FROM stacks s LEFT JOIN codes c ON c.trace_id = s.trace_id AND c.code_id = s.code_id
+WHERE s.trace_id = $trace
+"""
+# The timeline has the last event of each distinct time.
+_TIME = """
+SELECT coalesce((SELECT arg_min(time_ns, seq) FROM timeline WHERE trace_id = $trace AND seq >= $seq),
+                (SELECT duration_ns FROM traces WHERE trace_id = $trace), 0)
+"""
+
+
+def older_blocks(connection: duckdb.DuckDBPyConnection, trace_id: int) -> tuple[IntArray, IntArray]:
+    """Blocks that pymalloc held at the start: addresses, rising, and bytes of their size classes."""
+    found = _fetch(connection, _OLDER, trace_id)
+    return found["address"], found["block_size"]
+
+
+def path_bytes(connection: duckdb.DuckDBPyConnection, trace_id: int) -> IntArray:
+    """Bytes that the frames of each call path occupy, by ``stack_id``; 0 for those that are not known.
+
+    Raises StoreError when call paths are numbered too sparsely for an array.
+    """
+    stacks = _fetch(connection, _STACKS, trace_id)
+    top = int(stacks["stack_id"].max(initial=0))
+    if top > MAX_STACK_ID:
+        raise StoreError(f"a call path has the number {top:,}, which no recorder gives")
+    # In preorder the frame of a node is on all paths from its position to its last one.
+    change = np.zeros(len(stacks["position"]) + 1, np.int64)
+    change[stacks["position"]] = stacks["frame_bytes"]
+    np.subtract.at(change, stacks["last_position"] + 1, stacks["frame_bytes"])
+    found = np.zeros(top + 1, np.int64)
+    found[stacks["stack_id"]] = np.cumsum(change)[stacks["position"]]
+    return found
+
+
+def time_of(connection: duckdb.DuckDBPyConnection, trace_id: int, seq: int) -> int:
+    """The time of an event in nanoseconds; that of the end for any after the last."""
+    ((time_ns,),) = connection.execute(_TIME, {"trace": trace_id, "seq": seq}).fetchall()
+    return int(time_ns)
+
+
+def _fetch(connection: duckdb.DuckDBPyConnection, sql: str, trace_id: int) -> dict[str, npt.NDArray[Any]]:
+    found = connection.sql(sql, params={"trace": trace_id}).fetchnumpy()
+    return {name: np.ma.getdata(values) for name, values in found.items()}
