@@ -23,6 +23,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from tracekit.events import (
+    FREE_LISTS,
     Allocation,
     AllocatorInfo,
     ArenaEvent,
@@ -332,24 +333,34 @@ class TraceBuilder:
         counts: tuple[int, int, int] = (701, 0, 0),
         thresholds: tuple[int, int, int] = (700, 10, 10),
         thread: int = 1,
+        free_lists: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET,
     ) -> int:
         """The collector begins."""
         assert self.collecting is None
         long_lived = (counts[0] * 7, counts[1]) if counts[0] % 2 else msgspec.UNSET
         self.collecting = CollectionStart(
-            self._collections, self.next_seq, self.now, thread, generation, counts, thresholds, long_lived
+            *(self._collections, self.next_seq, self.now, thread, generation),
+            *(counts, thresholds, long_lived, free_lists),
         )
         self._collections += 1
         return self._add(self.collecting)
 
-    def gc_stop(self, *, collected: int = 0, uncollectable: int = 0) -> int:
+    def gc_stop(
+        self,
+        *,
+        collected: int = 0,
+        uncollectable: int = 0,
+        free_lists: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET,
+    ) -> int:
         """The collector ends."""
         start = self.collecting
         assert start is not None
         self.collecting = None
         duration = self.now - start.time_ns
         return self._add(
-            CollectionStop(start.gc_id, self.next_seq, self.now, duration, collected, uncollectable)
+            CollectionStop(
+                start.gc_id, self.next_seq, self.now, duration, collected, uncollectable, free_lists
+            )
         )
 
     def mark(
@@ -526,12 +537,19 @@ def _random_step(build: TraceBuilder, operation: str, pick: int, size: int) -> N
             _random_other(build, operation, pick, thread)
 
 
+def _random_free_lists(pick: int) -> tuple[int, ...] | msgspec.UnsetType:
+    """Of dicts, lists and tuples of 1 to 20 items; two of three times, as not every engine looks."""
+    return tuple(pick * (size + 1) % 2001 for size in range(FREE_LISTS)) if pick % 3 else msgspec.UNSET
+
+
 def _random_other(build: TraceBuilder, operation: str, pick: int, thread: int) -> None:
     match operation:
         case "collection" if build.collecting is None:
-            build.gc_start(pick % 3, thread=thread, counts=(pick % 900, pick % 11, pick % 13))
+            counts = (pick % 900, pick % 11, pick % 13)
+            build.gc_start(pick % 3, thread=thread, counts=counts, free_lists=_random_free_lists(pick))
         case "collection":
-            build.gc_stop(collected=pick % 100, uncollectable=pick % 2)
+            lists = _random_free_lists(pick + 1)
+            build.gc_stop(collected=pick % 100, uncollectable=pick % 2, free_lists=lists)
         case "mark":
             count = build.defined[Stack]
             where = {own: (pick >> own) % (count + 1) for own in range(1, build.defined[Thread] + 1)}

@@ -35,6 +35,12 @@ UInt = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
+FREE_LISTS = 22
+FreeLists = Annotated[
+    tuple[Annotated[int, Meta(ge=0, le=2**32 - 1)], ...], Meta(min_length=FREE_LISTS, max_length=FREE_LISTS)
+]
+"""How many dead objects wait in CPython's free lists: dicts, lists, and tuples of 1 to 20 items."""
+
 Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """The number of a definition. 0 means "none" or "not known" and is never defined."""
 
@@ -176,12 +182,13 @@ class CollectorInfo(Struct, frozen=True, omit_defaults=True):
     """State of the garbage collector when the recording began (``gc.get_threshold``, ``gc.isenabled``).
 
     ``counts`` are those of ``gc.get_count``, a moment before the first event; None where they were not
-    recorded.
+    recorded. ``free_lists`` (:data:`FreeLists`) are of about then, too.
     """
 
     thresholds: tuple[Int32, Int32, Int32]
     enabled: bool
     counts: tuple[Int32, Int32, Int32] | None = None
+    free_lists: FreeLists | None = None
 
 
 class Header(Struct, frozen=True, tag="header"):
@@ -340,8 +347,9 @@ class CollectionStart(Struct, frozen=True, tag="gc-start"):
 
     ``long_lived`` are the objects that survived the last full collection, and those that survived one of
     generation 1 since then (long_lived_total and long_lived_pending of CPython's pycore_gc.h): as long as the
-    second are less than a quarter of the first, there is no full collection. It is not there where the engine
-    did not look.
+    second are less than a quarter of the first, there is no full collection. ``free_lists``
+    (:data:`FreeLists`) are those before it ran, without the dict that CPython made to call the recorder. Both
+    are not there where the engine did not look.
     """
 
     gc_id: UInt
@@ -352,10 +360,15 @@ class CollectionStart(Struct, frozen=True, tag="gc-start"):
     counts: tuple[Int32, Int32, Int32]
     thresholds: tuple[Int32, Int32, Int32]
     long_lived: tuple[UInt, UInt] | UnsetType = UNSET
+    free_lists: FreeLists | UnsetType = UNSET
 
 
 class CollectionStop(Struct, frozen=True, tag="gc-stop"):
-    """The collector finished; ``duration_ns`` is the collector's own time, without the recorder's."""
+    """The collector finished; ``duration_ns`` is the collector's own time, without the recorder's.
+
+    ``free_lists`` (:data:`FreeLists`) are those after it ran, without the dict that CPython made to call the
+    recorder. They are not there where the engine did not look.
+    """
 
     gc_id: UInt
     seq: UInt
@@ -363,6 +376,7 @@ class CollectionStop(Struct, frozen=True, tag="gc-stop"):
     duration_ns: UInt
     collected: UInt
     uncollectable: UInt
+    free_lists: FreeLists | UnsetType = UNSET
 
 
 class ThreadStack(Struct, frozen=True, array_like=True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
-from record_support import Stage
+from record_support import PYTHON, Stage, run
 
+from tracekit.log.reader import LogReader
 from tracekit.store.database import Store
 from tracekit.store.opening import open_store
 
@@ -74,3 +76,71 @@ def test_objects_in_free_lists_have_their_types(recorded: tuple[Store, list[int]
     ).rows()
     (count,) = [count for name, count in rows if name == "builtins.dict"]
     assert 20 <= int(str(count)) <= 40
+
+
+FREE_LISTS_PROGRAM = """\
+import gc, sys
+gc.disable()
+gc.collect()
+dead = [[[] for _ in range(50)], [{} for _ in range(30)]]
+dead += [[tuple([number] * size) for number in range(3 * size)] for size in range(1, 21)]
+dead = number = None
+sys._debugmallocstats()
+gc.collect(0)
+sys._debugmallocstats()
+gc.collect(2)
+sys._debugmallocstats()
+"""
+
+BEGINNING_PROGRAM = """\
+import gc, sys, tracekit
+gc.disable()
+gc.collect()
+dead = [[tuple([number] * size) for number in range(100 * size)] for size in (15, 17)]
+dead = None
+with tracekit.record("LOG", engine="native", force=True):
+    sys._debugmallocstats()
+"""
+
+
+def waiting(printed: bytes) -> list[list[int]]:
+    """What sys._debugmallocstats() printed of free lists each time: dicts, lists, tuples of 1 to 20 items."""
+    lines = re.findall(rb"(\d+) free (?:\d+-sized )?Py(Dict|List|Tuple)Object", printed)
+    kinds = [kind for _, kind in lines]
+    assert kinds == [b"Dict", b"List", *[b"Tuple"] * 20] * (len(lines) // 22)
+    counts = [int(count) for count, _ in lines]
+    return [counts[at : at + 22] for at in range(0, len(counts), 22)]
+
+
+def test_free_lists_at_collections(stage: Stage) -> None:
+    """CPython says itself how many wait. One dict it takes to call the recorder, and puts back then."""
+    stage.write({"program.py": FREE_LISTS_PROGRAM})
+    outcome = stage.record(["program.py"])
+    assert outcome.status == 0
+    dropped, after_young, after_full = waiting(outcome.stderr)
+    assert dropped[0] >= 30
+    assert dropped[1] >= 50
+    assert all(count >= 3 * size for size, count in enumerate(dropped[2:], 1))
+    assert after_young == dropped
+    assert after_full == [1] + [0] * 21
+    with open_store(stage.log, cache=False) as store:
+        sql = "SELECT generation, free_lists_before, free_lists_after FROM gc_collections ORDER BY start_seq"
+        (*_, young, full) = store.query(sql).rows()
+    seen = [dropped[0] - 1, *dropped[1:]]
+    assert young == (0, seen, seen)
+    assert full == (2, seen, [0] * 22)
+
+
+def test_free_lists_at_the_beginning(stage: Stage) -> None:
+    """Those of kinds that the recorder does not use are exact; of the others it takes and returns a few."""
+    stage.write({"program.py": BEGINNING_PROGRAM.replace("LOG", str(stage.log))})
+    outcome = run([*PYTHON, "program.py"], stage.folder)
+    assert outcome.status == 0
+    (truth,) = waiting(outcome.stderr)
+    with LogReader(stage.log) as reader:
+        found = reader.header.collector.free_lists
+    assert found is not None
+    assert (found[1 + 15], found[1 + 17]) == (truth[1 + 15], truth[1 + 17])
+    assert found[1 + 15] > 1400  # what is imported to begin with takes some out
+    assert found[1 + 17] > 1600
+    assert all(abs(one - other) <= 10 for one, other in zip(found, truth, strict=True))

@@ -107,6 +107,11 @@ def start(gc_id: int, seq: int) -> CollectionStart:
     return CollectionStart(gc_id, seq, 0, 0, 0, (0, 0, 0), (0, 0, 0))
 
 
+def free_lists(value: object, record: LogRecord | None = None) -> bytes:
+    """A collection with any value in place of its free lists."""
+    return raw({**msgspec.to_builtins(record or start(0, 0)), "free_lists": value})
+
+
 CODE = Code(1, "a.py", "f", 1, 100)
 BOMB = zstd.compress(bytes(1 << 28), 3)
 
@@ -130,6 +135,11 @@ DOES_NOT_DECODE: dict[str, bytes] = {
     "more definitions than a record may hold": raw(
         {"type": "definitions", "threads": [[1, "x"]] * 1_048_577}
     ),
+    **{f"{length} free lists": free_lists([0] * length) for length in (0, 21, 23, 100_000)},
+    "free lists that are a text": free_lists("0" * 22),
+    "a free list with less than nothing": free_lists([0] * 21 + [-1]),
+    "a free list beyond 32 bits": free_lists([2**32] + [0] * 21),
+    "free lists behind a collection": free_lists([0] * 23, CollectionStop(0, 0, 0, 0, 0, 0)),
     "nested without end": pack_payload(b"\x82\xa4type\xa6memory\xa1x" + b"\x91" * 100_000 + b"\xc0"),
     "a huge stack number": raw({"type": "definitions", "stacks": [[2**40, 0, 1, 1]]}),
     "a huge line": raw({"type": "definitions", "stacks": [[1, 0, 1, 2**31]]}),
@@ -273,6 +283,15 @@ def test_records_that_are_not_what_they_should_be(tmp_path: Path, name: str) -> 
         log_of(tmp_path / "x.tkt", DOES_NOT_DECODE[name]),
         f"record 1 at offset {len(HEADER)}: it does not decode",
     )
+
+
+@pytest.mark.parametrize("value", [[], [0] * 21, [0] * 23, [-1] * 22, [2**32] * 22, 7])
+def test_a_header_with_wrong_free_lists(tmp_path: Path, value: object) -> None:
+    header = msgspec.to_builtins(sample_header())
+    header["collector"]["free_lists"] = value
+    path = log_of(tmp_path / "x.tkt", begin=pack_prelude() + raw(header))
+    with pytest.raises(LogCorruptError, match="record 0 at offset 16: it does not decode"):
+        LogReader(path)
 
 
 @pytest.mark.parametrize("name", BROKEN_FRAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,44 @@ def test_a_story_reads_back(tmp_path: Path, one_by_one: bool, monkeypatch: pytes
     ]  # fmt: skip
     times = np.concatenate([columns.time_ns for columns in events]).tolist()
     assert times == [0, 1000, 1000, 1000, 2000, 2000, 2000, 3000, 3000, 4000, 5000]
+
+
+LISTS = tuple(range(80, 58, -1))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_free_lists(tmp_path: Path, known: bool) -> None:
+    """They stand behind what every engine says of a collection, and not in what another one says."""
+    lists = slots.GC_FREE_LISTS.pack(*LISTS)
+    begins, ends, hello = start_gc(3000), stop_gc(4000), HELLO
+    if known:
+        begins = replace(begins, payload=begins.payload + slots.GC_LONG_LIVED.pack(4, 5) + lists)
+        ends = replace(ends, payload=ends.payload + lists[::-1])
+        fact = slots.pack_texts("free_lists", ",".join(map(str, LISTS)))
+        hello = replace(HELLO, number=len(FACTS) + 1, payload=HELLO.payload + fact)
+    collector = collector_for(tmp_path / "app.tkt")
+    collector.take(slots_of([hello, THREAD, mark("start", 0, own=True), begins, ends]))
+    collector.close(0)
+    with LogReader(tmp_path / "app.tkt") as reader:
+        details = [record for _, record in reader.records(batches=False)]
+        assert reader.header.collector.free_lists == (LISTS if known else None)
+    (start,) = (record for record in details if isinstance(record, CollectionStart))
+    (stop,) = (record for record in details if isinstance(record, CollectionStop))
+    assert start.free_lists == (LISTS if known else UNSET)
+    assert stop.free_lists == (slots.GC_FREE_LISTS.unpack(lists[::-1]) if known else UNSET)
+    assert start.long_lived == ((4, 5) if known else UNSET)
+
+
+def test_a_definition_that_was_cut_has_no_free_lists(tmp_path: Path) -> None:
+    cut = slots.GC_FREE_LISTS.pack(*LISTS)[:-2]
+    begins = replace(start_gc(3000), payload=start_gc(0).payload + slots.GC_LONG_LIVED.pack(4, 5) + cut)
+    ends = replace(stop_gc(4000), payload=stop_gc(0).payload + cut)
+    collector = collector_for(tmp_path / "app.tkt")
+    collector.take(slots_of([HELLO, THREAD, mark("start", 0, own=True), begins, ends]))
+    collector.close(0)
+    with LogReader(tmp_path / "app.tkt") as reader:
+        found = [r.free_lists for _, r in reader.records() if isinstance(r, CollectionStart | CollectionStop)]
+    assert found == [UNSET, UNSET]
 
 
 def test_nothing_is_written_before_hello(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import tracekit._native
+from tracekit import events
 from tracekit.record import slots
 
 HEADER = Path(tracekit._native.__file__).parent / "slots.h"
@@ -22,3 +23,4 @@ def test_the_header_says_what_slots_say() -> None:
     assert f"TK_MAX_TEXT {slots.MAX_TEXT}u" in text
     assert slots.MAX_PAYLOAD == 1 << 20
     assert "TK_MAX_PAYLOAD (1u << 20)" in text
+    assert slots.FREE_LISTS == events.FREE_LISTS

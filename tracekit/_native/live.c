@@ -5,6 +5,7 @@
    running frames; those that died and were kept for the next of their type stand in CPython's free lists. An object
    that only machine code refers to is not seen, and its block stays without a type. */
 #include "live.h"
+#include "kept.h"
 #include "ring.h"
 #include "types.h"
 
@@ -208,34 +209,21 @@ static void walk_frames(pass *self, PyInterpreterState *interpreter) {
     }
 }
 
-/* Objects that died and that CPython keeps for the next of their type: its free lists. Nothing refers to them, their
-   blocks are not given back, and their types are still there. (A float's is not: the list goes through it.) */
+/* What waits in free lists: nothing refers to it, its blocks are not given back, and its types are still there. (A
+   float's is not: the list goes through it.) */
 static void tell_kept(pass *self, PyInterpreterState *interpreter) {
-#ifdef WITH_FREELISTS
-#if PY_VERSION_HEX >= 0x030D0000
-    struct _Py_object_freelists *kept = &interpreter->object_state.freelists;
-    PyTupleObject **tuples = kept->tuples.items;
-    PyListObject **lists = kept->lists.items;
-    PyDictObject **dictionaries = kept->dicts.items;
-    int list_count = kept->lists.numfree, dictionary_count = kept->dicts.numfree;
-#else
-    PyTupleObject **tuples = interpreter->tuple.free_list;
-    PyListObject **lists = interpreter->list.free_list;
-    PyDictObject **dictionaries = interpreter->dict_state.free_list;
-    int list_count = interpreter->list.numfree, dictionary_count = interpreter->dict_state.numfree;
-#endif
-    for (int i = 0; i < PyTuple_NFREELISTS; i++) {
-        for (PyTupleObject *tuple = tuples[i]; tuple != NULL; tuple = (PyTupleObject *)tuple->ob_item[0]) {
+    const tk_kept kept = tk_kept_of(interpreter);
+    for (int i = 0; i < kept.tuple_sizes; i++) {
+        for (PyTupleObject *tuple = kept.tuples[i]; tuple != NULL; tuple = (PyTupleObject *)tuple->ob_item[0]) {
             tell(self, (PyObject *)tuple);
         }
     }
-    for (int i = 0; i < list_count; i++) {
-        tell(self, (PyObject *)lists[i]);
+    for (int i = 0; i < kept.list_count; i++) {
+        tell(self, (PyObject *)kept.lists[i]);
     }
-    for (int i = 0; i < dictionary_count; i++) {
-        tell(self, (PyObject *)dictionaries[i]);
+    for (int i = 0; i < kept.dictionary_count; i++) {
+        tell(self, (PyObject *)kept.dictionaries[i]);
     }
-#endif
 }
 
 int64_t tk_live_types(uint16_t thread) {

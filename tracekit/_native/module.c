@@ -2,6 +2,7 @@
    program under observation. */
 #include "compat.h"
 #include "hooks.h"
+#include "kept.h"
 #include "live.h"
 #include "marks.h"
 #include "older.h"
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 static uint64_t collection_entered_ns;
@@ -49,6 +51,41 @@ static PyObject *define(PyObject *module, PyObject *arguments) {
     }
     PyBuffer_Release(&payload);
     return fits ? Py_NewRef(Py_None) : NULL;
+}
+
+/* What free lists hold, as one more fact behind those of facts.py: name and value, each behind its length. */
+static size_t put_free_lists(char *to, size_t room) {
+    static const char name[] = "free_lists";
+    enum { NAME_BYTES = sizeof name - 1, HEAD_BYTES = 4 + NAME_BYTES + 4 };
+    uint16_t counts[TK_FREE_LISTS];
+    uint32_t name_bytes = NAME_BYTES, bytes = 0;
+    tk_kept_counts(PyInterpreterState_Get(), counts);
+    for (int i = 0; i < TK_FREE_LISTS; i++) {
+        char *at = to + HEAD_BYTES + bytes;
+        bytes += (uint32_t)snprintf(at, room - HEAD_BYTES - bytes, i == 0 ? "%u" : ",%u", counts[i]);
+    }
+    memcpy(to, &name_bytes, 4);
+    memcpy(to + 4, name, NAME_BYTES);
+    memcpy(to + 4 + NAME_BYTES, &bytes, 4);
+    return HEAD_BYTES + bytes;
+}
+
+/* A function of its own, which is called without a tuple of arguments: that would be missing from the lists. */
+static PyObject *hello(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    char fact[32 + 8 * TK_FREE_LISTS];
+    if (count != 2 || !PyLong_Check(arguments[0]) || !PyBytes_Check(arguments[1])) {
+        PyErr_SetString(PyExc_TypeError, "hello(number of facts, facts)");
+        return NULL;
+    }
+    size_t bytes = (size_t)PyBytes_GET_SIZE(arguments[1]);
+    if (bytes + sizeof fact > TK_MAX_PAYLOAD) {
+        PyErr_SetString(PyExc_ValueError, "definition too long");
+        return NULL;
+    }
+    size_t more = put_free_lists(fact, sizeof fact);
+    uint64_t number = PyLong_AsUnsignedLongLong(arguments[0]) + 1;
+    tk_ring_define(TK_DEF_HELLO, tk_thread(true), number, PyBytes_AS_STRING(arguments[1]), bytes, fact, more, true);
+    Py_RETURN_NONE;
 }
 
 /* A fork's child shares the ring's memory with its parent and must not touch it. This runs before anything of
@@ -142,15 +179,18 @@ static PyObject *hook_again(PyObject *module, PyObject *nothing) {
 
 static PyObject *recording(PyObject *module, PyObject *nothing) { return PyBool_FromLong(tk_ring_is_open()); }
 
-static void collection_starts(uint64_t now, long generation) {
+enum { FREE_LISTS_BYTES = TK_FREE_LISTS * sizeof(uint16_t) };
+
+static void collection_starts(uint64_t now, long generation, const uint16_t *free_lists) {
     const struct _gc_runtime_state *state = &PyInterpreterState_Get()->gc;
     const uint64_t long_lived[2] = {(uint64_t)state->long_lived_total, (uint64_t)state->long_lived_pending};
-    uint32_t payload[11] = {(uint32_t)generation};
+    uint32_t payload[11 + FREE_LISTS_BYTES / 4] = {(uint32_t)generation};
     for (int i = 0; i < 3; i++) {
         payload[1 + i] = (uint32_t)state->generations[i].count;
         payload[4 + i] = (uint32_t)state->generations[i].threshold;
     }
     memcpy(&payload[7], long_lived, sizeof long_lived);
+    memcpy(&payload[11], free_lists, FREE_LISTS_BYTES);
     tk_ring_define(TK_DEF_GC_START, tk_thread(true), now, payload, sizeof payload, NULL, 0, true);
     tk_collection_starts();
     collection_entered_ns = tk_ring_now();
@@ -167,14 +207,17 @@ static PyObject *collection(PyObject *module, PyObject *const *arguments, Py_ssi
         Py_RETURN_NONE;
     }
     uint64_t now = tk_ring_now();
+    uint16_t free_lists[TK_FREE_LISTS];
+    tk_kept_counts(PyInterpreterState_Get(), free_lists);
     tk_hooks_quiet();
     if (PyUnicode_CompareWithASCIIString(arguments[0], "start") == 0) {
-        collection_starts(now, field(arguments[1], "generation"));
+        collection_starts(now, field(arguments[1], "generation"), free_lists);
     } else {
         tk_collection_stops();
         uint64_t payload[3] = {now - collection_entered_ns, (uint64_t)field(arguments[1], "collected"),
                                (uint64_t)field(arguments[1], "uncollectable")};
-        tk_ring_define(TK_DEF_GC_STOP, tk_thread(true), now, payload, sizeof payload, NULL, 0, true);
+        tk_ring_define(TK_DEF_GC_STOP, tk_thread(true), now, payload, sizeof payload, free_lists, sizeof free_lists,
+                       true);
     }
     tk_hooks_loud();
     Py_RETURN_NONE;
@@ -183,6 +226,7 @@ static PyObject *collection(PyObject *module, PyObject *const *arguments, Py_ssi
 static PyMethodDef methods[] = {
     {"attach", attach, METH_O, "attach(path): map the ring."},
     {"define", define, METH_VARARGS, "define(what, number, payload): write a definition."},
+    {"hello", (PyCFunction)(void (*)(void))hello, METH_FASTCALL, "hello(number, facts): write what opens a recording."},
     {"prepare", prepare, METH_O, "prepare(own_folder): new numbers for threads, codes, stacks and types."},
     {"know_type", know_type, METH_O, "know_type(type): it exists, so its address may be taken for a type."},
     {"start", start, METH_O, "start(time_zero_ns): write the mark start and hook the allocators."},

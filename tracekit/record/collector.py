@@ -322,6 +322,7 @@ class Collector:
     def _gc_start(self, item: RingDefinition) -> None:
         generation, *six = slots.GC_START.unpack_from(item.payload)
         long_lived: tuple[int, int] | UnsetType = UNSET
+        behind = slots.GC_START.size + slots.GC_LONG_LIVED.size
         if len(item.payload) > slots.GC_START.size:
             total, pending = slots.GC_LONG_LIVED.unpack_from(item.payload, slots.GC_START.size)
             long_lived = (total, pending)
@@ -337,15 +338,24 @@ class Collector:
             tuple(six[:3]),
             tuple(six[3:]),
             long_lived,
+            _free_lists(item.payload, behind),
         )
         self._details.append(start)
 
     def _gc_stop(self, item: RingDefinition) -> None:
         if self._open_collection is None:
             return
-        duration, collected, uncollectable = slots.GC_STOP.unpack(item.payload)
+        duration, collected, uncollectable = slots.GC_STOP.unpack_from(item.payload)
         seq = self._event(EventKind.GC_STOP, item.number, item.thread)
-        stop = CollectionStop(self._open_collection, seq, self._time_ns, duration, collected, uncollectable)
+        stop = CollectionStop(
+            self._open_collection,
+            seq,
+            self._time_ns,
+            duration,
+            collected,
+            uncollectable,
+            _free_lists(item.payload, slots.GC_STOP.size),
+        )
         self._open_collection = None
         self._details.append(stop)
 
@@ -385,11 +395,20 @@ def _text_bytes(payload: bytes, count: int) -> int:
     return at
 
 
+def _free_lists(payload: bytes, at: int) -> tuple[int, ...] | UnsetType:
+    """What the native engine puts behind a collection's numbers; the other one cannot look."""
+    if len(payload) < at + slots.GC_FREE_LISTS.size:
+        return UNSET
+    return slots.GC_FREE_LISTS.unpack_from(payload, at)
+
+
 def header_of(base: Header, facts: Facts) -> Header:
     """A header filled in with what the target said of itself."""
-    thresholds, counts = (
-        tuple(int(part) for part in facts[name].split(",")) for name in ("thresholds", "gc_counts")
-    )
+    lists = {
+        name: tuple(int(part) for part in facts[name].split(","))
+        for name in ("thresholds", "gc_counts", "free_lists")
+        if name in facts  # the last one comes from the native engine alone
+    }
     python = msgspec.structs.replace(
         base.python,
         version=facts["version"],
@@ -399,7 +418,11 @@ def header_of(base: Header, facts: Facts) -> Header:
         executable=facts["executable"],
     )
     collector = msgspec.structs.replace(
-        base.collector, thresholds=thresholds, enabled=facts["gc_enabled"] == "1", counts=counts
+        base.collector,
+        thresholds=lists["thresholds"],
+        enabled=facts["gc_enabled"] == "1",
+        counts=lists["gc_counts"],
+        free_lists=lists.get("free_lists"),
     )
     allocator = base.allocator
     if facts.get("malloc"):

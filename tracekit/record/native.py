@@ -15,7 +15,7 @@ import time
 from tracekit._native import _engine
 from tracekit.record import active, forks
 from tracekit.record.facts import hello
-from tracekit.record.slots import DEF_HELLO, DEF_NOTICE, DEF_THREAD, pack_texts
+from tracekit.record.slots import DEF_NOTICE, DEF_THREAD, pack_texts
 
 TYPES_BUDGET = (0.05, 0.1)
 """Seconds of grace, and share of the running time, that telling types of live blocks at marks may take."""
@@ -46,7 +46,8 @@ class NativeEngine:
             pending += type.__subclasses__(kind)
         del pending
         zero = time.monotonic_ns()
-        _engine.define(DEF_HELLO, *hello(self.name, "offsets", zero, 0))
+        number, facts = hello(self.name, "offsets", zero, 0)
+        _engine.hello(number, facts)
         if "threading" not in sys.modules:  # which alone knows names, and there is one thread
             _engine.define(DEF_THREAD, 1, pack_texts("MainThread"))
         self._started_at = time.perf_counter()

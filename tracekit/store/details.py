@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct, field
+from msgspec import Struct, UnsetType, field
 
 from tracekit.errors import LogCorruptError
 from tracekit.events import (
@@ -39,7 +39,11 @@ _COLLECTION_FIELDS = (
     *("collected", "uncollectable", "count0", "count1", "count2", "threshold0", "threshold1", "threshold2"),
     *("long_lived_total", "long_lived_pending"),
 )
-_NO_COLLECTION = dict.fromkeys(_COLLECTION_FIELDS, NOTHING) | {"thread_id": 0}
+_NO_COLLECTION = dict.fromkeys(_COLLECTION_FIELDS, NOTHING) | {
+    "thread_id": 0,
+    "free_lists_before": "",
+    "free_lists_after": "",
+}
 _NO_ARENA_EVENTS = dict.fromkeys(
     ("alloc_seq", "free_seq", "allocated_ns", "freed_ns", "thread_id", "freed_thread_id"), NOTHING
 )
@@ -223,18 +227,28 @@ def older_blocks(pools: list[OlderPool]) -> dict[str, npt.NDArray[np.int64]]:
     return {"address": first + index * size, "block_size": size}
 
 
-def _start_fields(start: CollectionStart) -> dict[str, int]:
-    fields = {"gc_id": start.gc_id, "generation": start.generation, "started_ns": start.time_ns}
+def _start_fields(start: CollectionStart) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "gc_id": start.gc_id,
+        "generation": start.generation,
+        "started_ns": start.time_ns,
+    }
     for index in range(3):
         fields |= {f"count{index}": start.counts[index], f"threshold{index}": start.thresholds[index]}
     if start.long_lived:
         fields |= {"long_lived_total": start.long_lived[0], "long_lived_pending": start.long_lived[1]}
-    return fields
+    return fields | {"free_lists_before": _list_text(start.free_lists)}
 
 
-def _stop_fields(stop: CollectionStop) -> dict[str, int]:
+def _stop_fields(stop: CollectionStop) -> dict[str, Any]:
     names = ("gc_id", "duration_ns", "collected", "uncollectable")
-    return {name: getattr(stop, name) for name in names} | {"stopped_ns": stop.time_ns}
+    fields: dict[str, Any] = {name: getattr(stop, name) for name in names}
+    return fields | {"stopped_ns": stop.time_ns, "free_lists_after": _list_text(stop.free_lists)}
+
+
+def _list_text(counts: tuple[int, ...] | UnsetType) -> str:
+    """As inserts.sql reads it; a column of lists would be guessed from its first rows."""
+    return str(list(counts)) if counts else ""
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -52,7 +52,8 @@ SELECT $trace, nullif(gc_id, -1), nullif(generation, -1), nullif(start_seq, -1),
        nullif(started_ns, -1), nullif(stopped_ns, -1), nullif(duration_ns, -1), nullif(collected, -1),
        nullif(uncollectable, -1), nullif(count0, -1), nullif(count1, -1), nullif(count2, -1),
        nullif(threshold0, -1), nullif(threshold1, -1), nullif(threshold2, -1), thread_id,
-       nullif(long_lived_total, -1), nullif(long_lived_pending, -1)
+       nullif(long_lived_total, -1), nullif(long_lived_pending, -1),
+       nullif(free_lists_before, '')::UINTEGER[], nullif(free_lists_after, '')::UINTEGER[]
 FROM incoming;
 
 -- table: arenas
