@@ -320,7 +320,7 @@ COMMENT ON COLUMN gc_collections.threshold2 IS 'gc.get_threshold()[2] at its sta
 COMMENT ON COLUMN gc_collections.thread_id IS 'The thread that collected (threads); 0: not known.';
 COMMENT ON COLUMN gc_collections.long_lived_total IS 'Objects that survived the last full collection before; NULL: not recorded.';
 COMMENT ON COLUMN gc_collections.long_lived_pending IS 'Objects that survived one of generation 1 since then; below a quarter of the total there is no full collection. NULL: not recorded.';
-COMMENT ON COLUMN gc_collections.free_lists_before IS 'Dead objects that wait in CPython''s free lists at its start: dicts, lists, tuples of 1, of 2... of 20 items (22 numbers). NULL: not recorded.';
+COMMENT ON COLUMN gc_collections.free_lists_before IS 'Dead objects that wait in CPython''s free lists at its start: dicts, lists, tuples of 1, of 2... of 20 items, floats, tables of dicts'' keys (24 numbers). NULL: not recorded.';
 COMMENT ON COLUMN gc_collections.free_lists_after IS 'The same at its stop; a full collection empties them. NULL: not recorded.';
 
 CREATE TABLE arenas (

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from simulator_naive_lists import NaiveLists
+
 from tracekit.events import Cause, Domain
 from tracekit.simulator.parameters import PyMallocParameters
 from tracekit.simulator.settings import Garbage, MachineSettings, Older, Reference
 from tracekit.simulator.system import AddressSpace, Malloc
-from tracekit.store.steps import IntArray, Steps
+from tracekit.store.steps import FREE_LIST_BYTES, IntArray, Steps
 
 PYMALLOC_DOMAINS = {Domain.MEM, Domain.OBJECT, Domain.PYTHON}
 
@@ -182,6 +184,7 @@ class Block:
     size: int
     tracked: bool
     garbage: int
+    free_list: int = -1
     doomed: int | None = None
     unreachable_since: int | None = None
 
@@ -202,6 +205,7 @@ class NaiveCollector:
         self.waiting_at: int | None = None
         self.frozen = False
         self.turns = 0
+        self.looked: list[tuple[int, int]] = []
 
     @property
     def thresholds(self) -> list[int]:
@@ -214,10 +218,12 @@ class NaiveCollector:
         while self.passed < len(reference) and reference.start_seq[self.passed] < seq:
             number = self.passed
             start = int(reference.start_seq[number])
+            self.machine.lists.before(number, float("inf"))
             self.freeze(start)
             self.due_until(start)
             thresholds = self.thresholds
             self.passed += 1
+            self.machine.lists.over(number)
             self.count[0] = max(0, self.count[0] + int(reference.correction[number]))
             if reference.asked[number]:
                 self.collect(start, int(reference.generation[number]), asked=True)
@@ -228,6 +234,7 @@ class NaiveCollector:
             ):
                 self.collect_what_is_due(start, thresholds)
             self.condemn(number, Garbage.EARLY)
+        self.machine.lists.before(self.passed, seq)
         self.freeze(seq)
         self.due_until(seq - 1)
 
@@ -235,6 +242,7 @@ class NaiveCollector:
         while self.passed_due < len(self.reference) and self.reference.due()[self.passed_due] <= seq:
             self.passed_due += 1
             self.condemn(self.passed_due - 1, Garbage.LATE)
+            self.machine.lists.due(self.passed_due - 1)
 
     def freeze(self, seq: int) -> None:
         at = self.settings.collector.freeze_seq
@@ -243,6 +251,15 @@ class NaiveCollector:
             self.count = [0, 0, 0]
             self.generations[3] = [block for row in self.generations for block in row]
             self.generations[:3] = [[], [], []]
+            self.machine.lists.unreachable.clear()
+            self.looked.append((2, at))
+
+    def generation_of(self, seq: int) -> int:
+        """In which generation an object of this age is."""
+        for oldest in (0, 1):
+            if seq >= next((at for generation, at in reversed(self.looked) if generation >= oldest), 0):
+                return oldest
+        return 2
 
     def condemn(self, number: int, when: Garbage) -> None:
         """All blocks that are garbage from recorded collection ``number`` on, in order of their age."""
@@ -314,11 +331,13 @@ class NaiveCollector:
             garbage = [block for block in row if block.unreachable_since is not None]
             gone += sorted(garbage, key=lambda block: block.unreachable_since or 0)
         examined = sum(block.tracked for row in looked_at for block in row)
+        freed = [block for block in gone if not self.machine.found_unreachable(block)]
         for block in gone:
-            self.machine.give_back(block)
             self.freed(block, counts=False)
-        freed = sum(block.size for block in gone)
-        self.collections.append((seq, generation, examined, len(gone), freed, asked))
+        self.machine.lists.collected(generation)
+        self.looked.append((generation, seq))
+        size = sum(block.size for block in freed)
+        self.collections.append((seq, generation, examined, len(freed), size, asked))
         survivors = [block for row in looked_at for block in row]
         self.generations[: generation + 1] = [[] for _ in looked_at]
         self.generations[min(2, generation + 1)] += survivors
@@ -346,15 +365,18 @@ class NaiveMachine:
         self.collector = NaiveCollector(self, settings, reference)
         self.flushed = set(reference.flushed.tolist())
         self.observed = set(reference.observed.tolist())
+        self.lists = NaiveLists(self, reference, settings.collector.garbage)
         self.live: dict[int, Block] = {}
         self.parked: dict[int, Block] = {}
         self.path_bytes, self.paths = path_bytes, dict[int, int]()
         self.places: list[int] = []
+        self.now = -1
         self.states: list[tuple[int, int, int, int]] = []
         """(seq, live bytes, arenas, stack bytes) after each allocation and its placing."""
 
     def run(self, steps: Steps) -> None:
         for row in range(len(steps)):
+            self.now = int(steps.seq[row])
             self.collector.before(int(steps.seq[row]))
             if steps.is_free[row]:
                 self.free_row(steps, row)
@@ -372,25 +394,72 @@ class NaiveMachine:
         stack_id, of = int(steps.stack_id[row]), int(steps.realloc_of[row])
         self.collector.check(seq, stack_id)
         block = Block(seq, size, bool(steps.gc_tracked[row]), self.garbage(steps, row))
+        if self.lists.on and of == -1:
+            block.free_list = int(steps.free_list[row]) - 1
         parked = self.parked.get(domain)
         resized = parked is not None and parked.seq == of and parked.tracked
         if parked is not None and parked.seq == of:
             del self.parked[domain]
             self.places.append(self.reallocate(parked, block, domain))
+        elif self.lists.ahead(block.free_list) > 0 and self.lists.take(block.free_list):
+            self.places.append(self.reuse(block, domain))
+            resized = True
         else:
             self.places.append(self.place(block, domain))
         self.live[seq] = block
         self.paths[int(steps.thread_id[row])] = int(self.path_bytes[stack_id])
-        arenas = len(self.pymalloc.arenas)
-        self.states.append((seq, self.live_bytes, arenas, sum(self.paths.values())))
+        self.note()
         counts = block.tracked and not resized and seq not in self.observed
         self.collector.allocated(block, stack_id, counts=counts)
+
+    def note(self) -> None:
+        arenas = len(self.pymalloc.arenas)
+        self.states.append((self.now, self.live_bytes, arenas, sum(self.paths.values())))
 
     def place(self, block: Block, domain: int) -> int:
         if self.settings.use_pymalloc and 0 < block.size <= 512 and domain in PYMALLOC_DOMAINS:
             return self.pymalloc.allocate(block.seq, (block.size - 1) // 16)
         self.malloc.allocate(block.size)
         return -1
+
+    def place_name(self, name: int, size: int) -> None:
+        """A block that the recording does not have."""
+        self.place(Block(name, size, tracked=True, garbage=-1), Domain.OBJECT)
+
+    def free_name(self, name: int, size: int) -> None:
+        self.free_for_good(Block(name, size, tracked=True, garbage=-1))
+
+    def reuse(self, block: Block, domain: int) -> int:
+        """The block of an object that waited in a free list."""
+        spare = self.lists.spare[block.free_list]
+        if not spare:
+            self.lists.owed[block.free_list] += 1
+            return self.place(block, domain)
+        found = self.pymalloc.find(name := spare.pop())
+        if found is None:
+            return -1
+        _, pool, place = found
+        assert pool.blocks[place] == name
+        pool.blocks[place] = block.seq
+        return self.pymalloc.where(block.seq)
+
+    def keep(self, block: Block) -> None:
+        """The object of a block waits in a free list; the block gets another name."""
+        lists = self.lists
+        lists.names -= 1
+        found = self.pymalloc.find(block.seq)
+        if found is not None:
+            found[1].blocks[found[2]] = lists.names
+        lists.spare[block.free_list].append(lists.names)
+        del self.live[block.seq]
+
+    def found_unreachable(self, block: Block) -> bool:
+        """A collection found a block. Whether its object waits in a free list now."""
+        if block.free_list >= 0 and self.lists.put(block.free_list):
+            self.keep(block)
+            return True
+        self.give_back(block)
+        return False
 
     def reallocate(self, old: Block, new: Block, domain: int) -> int:
         found = self.pymalloc.find(old.seq)
@@ -429,8 +498,23 @@ class NaiveMachine:
             self.collector.freed(self.parked[domain], counts=counts)
         else:
             block = self.live[seq]
-            self.give_back(block)
-            self.collector.freed(block, counts=counts)
+            if self.lists.on:
+                block.free_list = int(steps.free_list[row]) - 1
+            waits = block.free_list >= 0 and self.waits(block.free_list, collected=cause == Cause.GC)
+            if waits:
+                self.keep(block)
+            else:
+                self.give_back(block)
+            self.collector.freed(block, counts=counts and not waits)
+
+    def waits(self, kind: int, *, collected: bool) -> bool:
+        """Whether a block that the recording freed waits in a list of the model; ``collected``: in a flush."""
+        if not collected:
+            return self.lists.ahead(kind) < 0 and self.lists.put(kind)
+        if self.lists.owed[kind]:
+            self.lists.owed[kind] -= 1
+            return False
+        return True
 
     def give_back(self, block: Block) -> None:
         del self.live[block.seq]
@@ -444,12 +528,14 @@ class NaiveMachine:
 
     @property
     def live_bytes(self) -> int:
-        return sum(block.size for block in self.live.values())
+        return sum(block.size for block in self.live.values()) + self.lists.live_bytes
 
     def numbers(self) -> dict[str, object]:
         """Fields of the outcome by name."""
         parameters, none = self.settings.parameters, (-1, 0, 0, 0)
-        small = [block for block in self.live.values() if self.pymalloc.find(block.seq)]
+        small = [block.size for block in self.live.values() if self.pymalloc.find(block.seq)]
+        spare = [(kind, name) for kind, names in self.lists.spare.items() for name in names]
+        small += [FREE_LIST_BYTES[kind] for kind, name in spare if self.pymalloc.find(name)]
         arena_bytes = len(self.pymalloc.arenas) * parameters.arena_size
         malloc = self.malloc
         peak = max(self.states, key=lambda state: (state[1], -state[0]), default=none)
@@ -458,8 +544,8 @@ class NaiveMachine:
             "arenas": len(self.pymalloc.arenas),
             "ntimes_arena_allocated": self.pymalloc.ever,
             "live_bytes": self.live_bytes,
-            "live_blocks": len(self.live),
-            "small_bytes": sum(block.size for block in small),
+            "live_blocks": len(self.live) + len(spare) - self.lists.owed.total(),
+            "small_bytes": sum(small) - (self.lists.owed_bytes if self.settings.use_pymalloc else 0),
             "older_bytes": sum(self.older_sizes[address] for address in self.older_names),
             "heap_bytes": malloc.heap_bytes,
             "mapped_bytes": malloc.mapped_bytes,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tracekit.events import Cause, Domain
 from tracekit.simulator.parameters import PyMallocParameters
+from tracekit.simulator.freelists import LISTS, RecordedLists
 from tracekit.simulator.settings import CollectorSettings, Garbage, MachineSettings, Older, Reference
-from tracekit.store.steps import IntArray, Steps
+from tracekit.store.steps import FREE_LIST_BYTES, IntArray, Steps
 
 SMALL_ARENAS = (
     PyMallocParameters(arena_size=8192, pool_size=2048, arena_aligned=True),
@@ -39,6 +40,9 @@ class Recording:
     def __repr__(self) -> str:
         # All of it would be longer than hypothesis cares to print.
         return f"<{len(self.steps)} steps, {len(self.reference)} collections>"
+
+
+MY_LISTS = (0, 1, 2, 5, 21, 22, 23)
 
 
 class _Recorder:
@@ -74,7 +78,11 @@ class _Recorder:
             "realloc_of": -1,
             "garbage": -1,
             "address": 0,
+            "free_list": 0,
         }
+        if rng.random() < 0.3 and not changes:
+            which = rng.choice(MY_LISTS)
+            block |= {"free_list": which + 1, "size": FREE_LIST_BYTES[which], "gc_tracked": which < 22}
         self.live.append(self.row({**block, **changes}))
 
     def free(self, cause: Cause, block: dict[str, int] | None = None, **changes: int) -> dict[str, int]:
@@ -130,6 +138,7 @@ class _Recorder:
     def steps(self) -> Steps:
         types = {"is_free": np.bool_, "gc_tracked": np.bool_, "domain": np.uint8, "cause": np.uint8}
         types |= dict.fromkeys(("stack_id", "thread_id", "garbage"), np.int32)
+        types["free_list"] = np.uint8
         return Steps(
             **{
                 name: np.array([row[name] for row in self.rows], types.get(name, np.int64))
@@ -165,7 +174,21 @@ class _Recorder:
             flushed=np.array(
                 [row["seq"] for row in self.rows if not row["is_free"] and rng.random() < 0.05], np.int64
             ),
+            lists=_lists(rng, total),
         )
+
+
+def _lists(rng: Random, collections: int) -> RecordedLists:
+    """Nothing, or what happened to a few free lists between and in the collections."""
+    if rng.random() < 0.3:
+        return RecordedLists()
+    drift, parked = np.zeros((2, collections, LISTS), np.int16)
+    for which in rng.sample(MY_LISTS, 3):
+        for number in range(collections):
+            drift[number, which] = rng.choice([0, -1, 1, -3, 5, -40, 90])
+            parked[number, which] = rng.choice([0, 0, 2, 9, 50])
+    waiting = np.array([[rng.choice([0, 0, 1, 79]) for _ in range(LISTS)] for _ in range(collections + 1)])
+    return RecordedLists(waiting.astype(np.int16) if collections else parked, drift, parked)
 
 
 def _older(rng: Random, parameters: PyMallocParameters) -> Older:

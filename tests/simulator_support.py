@@ -57,6 +57,7 @@ def as_steps(steps: Sequence[Step]) -> Steps:
         realloc_of=realloc_of,
         garbage=np.where(np.isin(alloc_seq, collected), 0, -1).astype(np.int32),
         address=np.zeros(len(steps), np.int64),
+        free_list=np.zeros(len(steps), np.uint8),
     )
 
 

@@ -538,7 +538,7 @@ def _random_step(build: TraceBuilder, operation: str, pick: int, size: int) -> N
 
 
 def _random_free_lists(pick: int) -> tuple[int, ...] | msgspec.UnsetType:
-    """Of dicts, lists and tuples of 1 to 20 items; two of three times, as not every engine looks."""
+    """Of every free list; two of three times, as not every engine looks."""
     return tuple(pick * (size + 1) % 2001 for size in range(FREE_LISTS)) if pick % 3 else msgspec.UNSET
 
 

@@ -35,11 +35,11 @@ UInt = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
-FREE_LISTS = 22
+FREE_LISTS = 24
 FreeLists = Annotated[
     tuple[Annotated[int, Meta(ge=0, le=2**32 - 1)], ...], Meta(min_length=FREE_LISTS, max_length=FREE_LISTS)
 ]
-"""How many dead objects wait in CPython's free lists: dicts, lists, and tuples of 1 to 20 items."""
+"""How many dead objects wait in CPython's free lists: dicts, lists, tuples of 1 to 20 items, floats, dict keys."""
 
 Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """The number of a definition. 0 means "none" or "not known" and is never defined."""

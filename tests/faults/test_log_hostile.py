@@ -136,7 +136,7 @@ DOES_NOT_DECODE: dict[str, bytes] = {
         {"type": "definitions", "threads": [[1, "x"]] * 1_048_577}
     ),
     **{f"{length} free lists": free_lists([0] * length) for length in (0, 21, 23, 100_000)},
-    "free lists that are a text": free_lists("0" * 22),
+    "free lists that are a text": free_lists("0" * 24),
     "a free list with less than nothing": free_lists([0] * 21 + [-1]),
     "a free list beyond 32 bits": free_lists([2**32] + [0] * 21),
     "free lists behind a collection": free_lists([0] * 23, CollectionStop(0, 0, 0, 0, 0, 0)),
@@ -285,7 +285,7 @@ def test_records_that_are_not_what_they_should_be(tmp_path: Path, name: str) -> 
     )
 
 
-@pytest.mark.parametrize("value", [[], [0] * 21, [0] * 23, [-1] * 22, [2**32] * 22, 7])
+@pytest.mark.parametrize("value", [[], [0] * 23, [0] * 25, [-1] * 24, [2**32] * 24, 7])
 def test_a_header_with_wrong_free_lists(tmp_path: Path, value: object) -> None:
     header = msgspec.to_builtins(sample_header())
     header["collector"]["free_lists"] = value

@@ -52,6 +52,7 @@ ODD = {
     "realloc_of": (-7, -1, 0, 3, 50, 2**62),
     "garbage": (-7, -1, 0, 1, 2**31 - 1),
     "address": (-1, 0, 2**62),
+    "free_list": (0, 1, 2, 22, 23, 255),
 }
 """What no program does, and what a log may say."""
 

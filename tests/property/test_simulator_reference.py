@@ -9,7 +9,8 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracekit.events import Cause
+from tracekit.events import Cause, CollectorInfo
+from tracekit.simulator.freelists import LISTS
 from tracekit.simulator.reference import MOST_WAITING, RECORDERS_EVENTS, RecordedCollections, ReferenceFold
 from tracekit.simulator.settings import Reference
 from tracekit.store.steps import Steps
@@ -100,6 +101,7 @@ def steps_of(events: list[Event]) -> Steps:
         realloc_of=np.array([one.of for one in events], np.int64),
         garbage=np.full(len(events), -1, np.int32),
         address=np.zeros(len(events), np.int64),
+        free_list=np.zeros(len(events), np.uint8),
     )
 
 
@@ -115,6 +117,7 @@ def columns_of(collections: list[Recorded]) -> RecordedCollections:
         thresholds=np.array([(one.threshold, 10, 10) for one in collections], np.int64).reshape(-1, 3),
         long_lived=np.array([one.long_lived for one in collections], np.int64).reshape(-1, 2),
         collected=column([0] * len(collections)),
+        lists=np.empty((0, 2, LISTS), np.int64),
     )
 
 
@@ -124,7 +127,8 @@ PLACES = np.array([0, 1, 2, 2, 3], np.int64)
 def folded(events: list[Event], collections: list[Recorded], batch: int, first_count: int) -> Reference:
     threshold = collections[-1].threshold if collections else 10
     counts = (first_count, 1, 2)
-    fold = ReferenceFold(columns_of(collections), (threshold, 10, 10), counts, PLACES)
+    began = CollectorInfo((threshold, 10, 10), enabled=True, counts=counts)
+    fold = ReferenceFold(columns_of(collections), began, PLACES)
     for begin in range(0, len(events), batch):
         fold.feed(steps_of(events[begin : begin + batch]))
     return fold.finish(collects_at_checks=True)

@@ -150,7 +150,7 @@ def test_a_story_reads_back(tmp_path: Path, one_by_one: bool, monkeypatch: pytes
     assert times == [0, 1000, 1000, 1000, 2000, 2000, 2000, 3000, 3000, 4000, 5000]
 
 
-LISTS = tuple(range(80, 58, -1))
+LISTS = tuple(range(80, 56, -1))
 
 
 @pytest.mark.parametrize("known", [False, True])

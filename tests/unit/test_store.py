@@ -37,7 +37,7 @@ def recording() -> traces.TraceBuilder:
     first = build.allocate(100, stack=load)  # seq 1
     build.advance(1000)
     second = build.allocate(50, stack=build.stack(main), thread=worker)  # seq 2
-    build.gc_start(1, counts=(701, 3, 2), thread=worker, free_lists=tuple(range(80, 58, -1)))  # seq 3
+    build.gc_start(1, counts=(701, 3, 2), thread=worker, free_lists=tuple(range(80, 56, -1)))  # seq 3
     build.advance(500)
     build.free(first, type_id=kind, thread=worker)  # seq 4
     build.gc_stop(collected=1)  # seq 5
@@ -80,7 +80,7 @@ def test_small_tables(store: Store) -> None:
         (2, 1, 33, 2),
     ]
     assert rows_of(store, "SELECT * EXCLUDE (trace_id) FROM gc_collections") == [
-        (0, 1, 3, 5, 1000, 1500, 500, 1, 0, 701, 3, 2, 700, 10, 10, 2, 4907, 3, list(range(80, 58, -1)), None)
+        (0, 1, 3, 5, 1000, 1500, 500, 1, 0, 701, 3, 2, 700, 10, 10, 2, 4907, 3, list(range(80, 56, -1)), None)
     ]
     assert rows_of(store, "SELECT name, seq, own FROM marks") == [
         ("start", 0, True),
@@ -238,10 +238,10 @@ def test_counts_of_the_collector_at_the_start(tmp_path: Path, counts: tuple[int,
         assert rows_of(store, "SELECT count0, count1, count2 FROM traces") == [counts or (None,) * 3]
 
 
-@pytest.mark.parametrize("first", [UNSET, (0,) * 22, (2**32 - 1,) * 22])
+@pytest.mark.parametrize("first", [UNSET, (0,) * 24, (2**32 - 1,) * 24])
 def test_free_lists(tmp_path: Path, first: tuple[int, ...] | UnsetType) -> None:
     """Not recorded, nothing waiting and the most: whatever the first rows are, the later ones stay right."""
-    later = tuple(range(1, 23))
+    later = tuple(range(1, 25))
     header = traces.sample_header(collector=CollectorInfo((700, 10, 10), True, None, later))
     build = traces.TraceBuilder(header)
     for before, after in ((first, first), (later, UNSET), (UNSET, later)):

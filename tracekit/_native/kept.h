@@ -1,5 +1,4 @@
-/* Objects that died and that CPython keeps for the next of their type: its free lists of types that the collector
-   tracks. Needs the GIL. */
+/* Objects that died and that CPython keeps for the next of their type: its free lists. Needs the GIL. */
 #ifndef TRACEKIT_KEPT_H
 #define TRACEKIT_KEPT_H
 
@@ -15,7 +14,7 @@ typedef struct {
     PyListObject **lists;
     PyTupleObject **tuples; /* the first of each size; its first item is the next */
     const int *tuple_counts;
-    int dictionary_count, list_count, tuple_sizes;
+    int dictionary_count, list_count, tuple_sizes, float_count, keys_count;
 } tk_kept;
 
 static inline tk_kept tk_kept_of(PyInterpreterState *interpreter) {
@@ -29,6 +28,8 @@ static inline tk_kept tk_kept_of(PyInterpreterState *interpreter) {
     kept.list_count = of->lists.numfree;
     kept.tuples = of->tuples.items;
     kept.tuple_counts = of->tuples.numfree;
+    kept.float_count = of->floats.numfree;
+    kept.keys_count = of->dictkeys.numfree;
 #else
     kept.dictionaries = interpreter->dict_state.free_list;
     kept.dictionary_count = interpreter->dict_state.numfree;
@@ -36,6 +37,8 @@ static inline tk_kept tk_kept_of(PyInterpreterState *interpreter) {
     kept.list_count = interpreter->list.numfree;
     kept.tuples = interpreter->tuple.free_list;
     kept.tuple_counts = interpreter->tuple.numfree;
+    kept.float_count = interpreter->float_state.numfree;
+    kept.keys_count = interpreter->dict_state.keys_numfree;
 #endif
     kept.tuple_sizes = PyTuple_NFREELISTS;
 #else
@@ -49,14 +52,16 @@ static inline uint16_t tk_kept_count(int count) {
     return (uint16_t)(count < 0 ? 0 : count > UINT16_MAX ? UINT16_MAX : count);
 }
 
-/* How many: dictionaries, lists, tuples of 1 item, of 2 items and so on. */
+/* How many: dictionaries, lists, tuples of 1 item, of 2 items and so on, floats, tables of keys. */
 static inline void tk_kept_counts(PyInterpreterState *interpreter, uint16_t counts[TK_FREE_LISTS]) {
     const tk_kept kept = tk_kept_of(interpreter);
     counts[0] = tk_kept_count(kept.dictionary_count);
     counts[1] = tk_kept_count(kept.list_count);
-    for (int i = 0; i < TK_FREE_LISTS - 2; i++) {
+    for (int i = 0; i < TK_FREE_LISTS - 4; i++) {
         counts[2 + i] = i < kept.tuple_sizes ? tk_kept_count(kept.tuple_counts[i]) : 0;
     }
+    counts[TK_FREE_LISTS - 2] = tk_kept_count(kept.float_count);
+    counts[TK_FREE_LISTS - 1] = tk_kept_count(kept.keys_count);
 }
 
 #endif

@@ -1,8 +1,9 @@
-/* The simulator's fast machine: what its five files share. Public C API of Python only, and none of it but in
+/* The simulator's fast machine: what its six files share. Public C API of Python only, and none of it but in
    kernels_sim_type.c: a machine runs without the GIL.
 
    kernels_sim_pymalloc.c   arenas, pools and blocks (tracekit/simulator/pymalloc.py)
    kernels_sim_collector.c  counts, thresholds, generations (tracekit/simulator/collector.py)
+   kernels_sim_freelists.c  objects that wait to be used again (tracekit/simulator/freelists.py)
    kernels_sim_machine.c    the loop over events, live blocks, totals (tracekit/simulator/machine.py)
    kernels_sim_system.c     malloc, stacks of threads (tracekit/simulator/system.py, stack.py)
    kernels_sim_type.c       the machine as a Python object (tracekit/simulator/fast.py)
@@ -209,10 +210,12 @@ typedef struct {
     int64_t seq, generation, examined, freed_blocks, freed_bytes, asked;
 } tk_sim_collection;
 
-/* A block that a recorded collection freed. `what`: its size * 2, plus 1 if its type is tracked. */
+/* A block that a recorded collection freed. `what`: its size * 2, plus 1 if its type is tracked. `which`: free list that
+   its object goes to, -1: none. */
 typedef struct {
     int64_t block;
     uint64_t what;
+    int which;
 } tk_sim_garbage;
 
 typedef struct {
@@ -256,12 +259,43 @@ typedef struct {
     size_t collections_count, collections_room;
 } tk_sim_collector;
 
-/* Settings, recording and counts must be set. False: memory is short. */
-bool tk_sim_collector_begin(tk_sim_collector *self);
 void tk_sim_collector_end(tk_sim_collector *self);
 
 static inline int tk_sim_generation_of(const tk_sim_collector *self, int64_t alloc_seq) {
     return alloc_seq >= self->young_from ? 0 : alloc_seq >= self->middle_from ? 1 : 2;
+}
+
+/* -- free lists ------------------------------------------------------------------------------------------ */
+
+enum { TK_SIM_LISTS = 24 }; /* dict, list, tuples of 1 to 20 items, float, keys of a dict: the last two do not count */
+
+typedef struct {
+    bool known; /* and the collections of the model are not the recorded ones */
+    const int64_t *stop_seq;
+    const int16_t *waiting, *drift, *parked; /* see RecordedLists; TK_SIM_LISTS for each recorded collection */
+    int slot;                      /* so many of the interval that is under way are over */
+    int64_t numfree[TK_SIM_LISTS], recorded[TK_SIM_LISTS]; /* the latter: of the recording */
+    int64_t owed[TK_SIM_LISTS];      /* blocks that the model has less than the recording */
+    tk_sim_list spare[TK_SIM_LISTS]; /* places of those that it has beyond it */
+    int64_t hidden[TK_SIM_GENERATIONS][TK_SIM_LISTS]; /* unreachable objects that the recording put into lists */
+} tk_sim_lists;
+
+static inline int64_t tk_sim_object_bytes(int which) {
+    return which == 0 ? 64 : which == 1 ? 56 : which == 22 ? 24 : which == 23 ? 120 : 32 + 8 * which;
+}
+
+static inline bool tk_sim_lists_take(tk_sim_lists *lists, int which) {
+    bool waited = lists->numfree[which] > 0;
+    lists->numfree[which] -= waited;
+    return waited;
+}
+
+static inline bool tk_sim_lists_put(tk_sim_lists *lists, int which) {
+    /* PyDict_MAXFREELIST, PyList_MAXFREELIST, PyTuple_MAXFREELIST, PyFloat_MAXFREELIST */
+    int most = which < 2 || which == 23 ? 80 : which == 22 ? 100 : 2000;
+    bool waits = lists->numfree[which] < most;
+    lists->numfree[which] += waits;
+    return waits;
 }
 
 /* -- the machine ----------------------------------------------------------------------------------------- */
@@ -282,6 +316,7 @@ typedef struct {
     const int64_t *realloc_of;
     const int32_t *garbage;
     const int64_t *address;
+    const uint8_t *free_list;
 } tk_sim_steps;
 
 /* Where blocks of pymalloc are that died old, or did not yet. Those of malloc are in no table: a free says the size of
@@ -313,6 +348,7 @@ typedef struct {
     tk_sim_memory memory;
     tk_sim_pymalloc pymalloc;
     tk_sim_collector collector;
+    tk_sim_lists lists;
     int64_t page_size, heap_bytes, heap_used_bytes, mapped_bytes;
 
     /* How rows are understood; see tracekit/simulator/rows.py. */
@@ -369,13 +405,32 @@ void tk_sim_malloc_free(tk_sim *sim, int64_t size);
 /* A thread allocated on a call path. */
 tk_sim_ending tk_sim_stack_reached(tk_sim *sim, int64_t seq, int32_t thread_id, int32_t stack_id);
 
-/* kernels_sim_machine.c, for a collection: free a block. False: more bytes than there can be. */
-bool tk_sim_release(tk_sim *sim, tk_sim_garbage gone);
+/* kernels_sim_machine.c, for the others. Free a block: how many bytes, -1: its object waits in a free list. */
+tk_sim_ending tk_sim_release(tk_sim *sim, tk_sim_garbage gone, int64_t *freed);
+tk_sim_ending tk_sim_new_block(tk_sim *sim, int64_t size, uint64_t *place); /* one that is live */
+void tk_sim_give_back(tk_sim *sim, uint64_t place, int64_t size);
+void tk_sim_may_be_the_peak(tk_sim *sim, int64_t seq);
 
-/* kernels_sim_collector.c, for the machine. */
+/* kernels_sim_collector.c, for the machine. Settings, recording and counts must be set; false: memory is short. */
+bool tk_sim_collector_begin(tk_sim *sim);
 tk_sim_ending tk_sim_collector_before(tk_sim *sim, int64_t seq);
 tk_sim_ending tk_sim_collect_generations(tk_sim *sim, int64_t seq);
 tk_sim_ending tk_sim_collector_due(tk_sim *sim, int64_t seq, int32_t stack_id);
 tk_sim_ending tk_sim_collector_doom(tk_sim_collector *self, tk_sim_garbage garbage, int64_t collection);
+
+/* kernels_sim_freelists.c. Recorded collection `number` - 1 is over. */
+void tk_sim_lists_interval(tk_sim *sim, int64_t number);
+/* So many blocks less than the recording has; which ones nobody knows, so they keep their
+   places. */
+void tk_sim_lists_owe(tk_sim *sim, int which, int blocks);
+/* For the collector. What happened unseen before an event, or all of it up to the next
+   recorded collection. */
+tk_sim_ending tk_sim_lists_before(tk_sim *sim, int64_t seq, bool all);
+int64_t tk_sim_lists_next(const tk_sim *sim); /* events after this one have something of it before them */
+void tk_sim_lists_collected(tk_sim *sim, int generation);
+/* From now on it is unreachable what recorded collection `number` put into free lists. */
+void tk_sim_lists_condemn(tk_sim *sim, int64_t number);
+void tk_sim_lists_freeze(tk_sim *sim);
+void tk_sim_lists_end(tk_sim *sim);
 
 #endif

@@ -10,12 +10,15 @@
 
 /* -- what is due when ------------------------------------------------------------------------------------ */
 
-static void look_ahead(tk_sim_collector *self) {
+static void look_ahead(tk_sim *sim) {
+    tk_sim_collector *self = &sim->collector;
+    int64_t unseen = tk_sim_lists_next(sim);
     /* What is due comes first: no collection is due after it begins. */
     self->next_event = self->next_due < self->total ? self->due_seq[self->next_due] : INT64_MAX;
     if (self->next < self->total && self->start_seq[self->next] < self->next_event) {
         self->next_event = self->start_seq[self->next];
     }
+    self->next_event = unseen < self->next_event ? unseen : self->next_event;
     if (self->freezes && self->freeze_seq <= self->next_event) {
         self->next_event = self->freeze_seq == INT64_MIN ? INT64_MIN : self->freeze_seq - 1;
     }
@@ -146,13 +149,18 @@ static tk_sim_ending collect(tk_sim *sim, int64_t seq, int generation, bool aske
     for (int younger = 0; younger <= generation; younger++) {
         tk_sim_gone *gone = &self->unreachable[younger];
         for (size_t at = 0; at < gone->count; at++) {
-            if (!tk_sim_release(sim, gone->items[at])) {
-                return TK_SIM_STRANGE;
+            int64_t freed;
+            tk_sim_ending end = tk_sim_release(sim, gone->items[at], &freed);
+            if (end != TK_SIM_DONE) {
+                return end;
             }
-            freed_bytes += (int64_t)(gone->items[at].what >> 1);
+            freed_bytes += freed < 0 ? 0 : freed;
+            freed_blocks += freed >= 0;
         }
-        freed_blocks += (int64_t)gone->count;
         gone->count = 0;
+    }
+    if (sim->lists.known) {
+        tk_sim_lists_collected(sim, generation);
     }
     self->collections[self->collections_count++] =
         (tk_sim_collection){seq, generation, examined, freed_blocks, freed_bytes, asked};
@@ -209,7 +217,8 @@ tk_sim_ending tk_sim_collector_due(tk_sim *sim, int64_t seq, int32_t stack_id) {
 
 /* -- what the recording knows ---------------------------------------------------------------------------- */
 
-static void freeze_before(tk_sim_collector *self, int64_t seq) {
+static void freeze_before(tk_sim *sim, int64_t seq) {
+    tk_sim_collector *self = &sim->collector;
     if (!self->freezes || seq < self->freeze_seq) {
         return;
     }
@@ -219,12 +228,14 @@ static void freeze_before(tk_sim_collector *self, int64_t seq) {
         self->tracked[generation] = self->count[generation] = 0;
         self->unreachable[generation].count = 0;
     }
+    tk_sim_lists_freeze(sim);
 }
 
 static tk_sim_ending recorded(tk_sim *sim, int64_t number) {
     tk_sim_collector *self = &sim->collector;
     int64_t seq = self->start_seq[number];
     self->next = number + 1;
+    tk_sim_lists_interval(sim, number + 1);
     int64_t count = self->count[0] + self->correction[number];
     self->count[0] = count > 0 ? count : 0;
     tk_sim_ending end = TK_SIM_DONE;
@@ -242,11 +253,18 @@ static tk_sim_ending recorded(tk_sim *sim, int64_t number) {
 }
 
 /* _due_until */
-static bool due_until(tk_sim_collector *self, int64_t seq) {
+static bool due_until(tk_sim *sim, int64_t seq) {
+    tk_sim_collector *self = &sim->collector;
     while (self->next_due < self->total && self->due_seq[self->next_due] <= seq) {
-        self->next_due++;
-        if (self->garbage == TK_SIM_LATE && !condemn(self, self->next_due - 1)) {
+        int64_t number = self->next_due++;
+        if (self->garbage != TK_SIM_LATE) {
+            continue;
+        }
+        if (!condemn(self, number)) {
             return false;
+        }
+        if (sim->lists.known) {
+            tk_sim_lists_condemn(sim, number);
         }
     }
     return true;
@@ -255,26 +273,35 @@ static bool due_until(tk_sim_collector *self, int64_t seq) {
 tk_sim_ending tk_sim_collector_before(tk_sim *sim, int64_t seq) {
     tk_sim_collector *self = &sim->collector;
     while (self->next < self->total && self->start_seq[self->next] < seq) {
-        freeze_before(self, self->start_seq[self->next]);
-        if (!due_until(self, self->start_seq[self->next])) {
+        tk_sim_ending end = tk_sim_lists_before(sim, 0, true);
+        if (end != TK_SIM_DONE) {
+            return end;
+        }
+        freeze_before(sim, self->start_seq[self->next]);
+        if (!due_until(sim, self->start_seq[self->next])) {
             return TK_SIM_NO_MEMORY;
         }
-        tk_sim_ending end = recorded(sim, self->next);
+        end = recorded(sim, self->next);
         if (end != TK_SIM_DONE) {
             return end;
         }
     }
-    freeze_before(self, seq);
-    if (!due_until(self, seq - 1)) {
+    tk_sim_ending end = tk_sim_lists_before(sim, seq, false);
+    if (end != TK_SIM_DONE) {
+        return end;
+    }
+    freeze_before(sim, seq);
+    if (!due_until(sim, seq - 1)) {
         return TK_SIM_NO_MEMORY;
     }
-    look_ahead(self);
+    look_ahead(sim);
     return TK_SIM_DONE;
 }
 
 /* -- beginning and end ----------------------------------------------------------------------------------- */
 
-bool tk_sim_collector_begin(tk_sim_collector *self) {
+bool tk_sim_collector_begin(tk_sim *sim) {
+    tk_sim_collector *self = &sim->collector;
     size_t total = (size_t)self->total;
     self->doomed_unused = -1;
     self->first_middle = malloc((total + 1) * sizeof *self->first_middle);
@@ -295,7 +322,7 @@ bool tk_sim_collector_begin(tk_sim_collector *self) {
         middle = self->generation[number] > 0 ? number : middle;
     }
     set_thresholds(self);
-    look_ahead(self);
+    look_ahead(sim);
     return true;
 }
 

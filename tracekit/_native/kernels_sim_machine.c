@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { LARGE = -1, OLDER = -1, AHEAD = 12 }; /* kind of an allocation, alloc_seq, rows that are looked ahead */
+enum { LARGE = -1, OLDER = -1, NONE = -1, AHEAD = 12 }; /* kind, alloc_seq, realloc_of, rows that are looked ahead */
 
 /* -- live blocks ----------------------------------------------------------------------------------------- */
 
@@ -124,7 +124,7 @@ static inline uint64_t forget(tk_sim *sim, int64_t block, int64_t size) {
     return place;
 }
 
-static inline void give_back(tk_sim *sim, uint64_t place, int64_t size) {
+void tk_sim_give_back(tk_sim *sim, uint64_t place, int64_t size) {
     if (place == TK_SIM_MALLOC) {
         tk_sim_malloc_free(sim, size);
     } else {
@@ -140,14 +140,26 @@ static inline void collector_freed(tk_sim_collector *collector, int64_t block, b
     collector->count[0] -= counts && collector->count[0] > 0;
 }
 
-bool tk_sim_release(tk_sim *sim, tk_sim_garbage gone) {
+/* Its object waits in a free list. */
+static inline bool keep(tk_sim *sim, int64_t block, int which) {
+    return tk_sim_list_add(&sim->lists.spare[which], (int64_t)take_block(sim, block));
+}
+
+tk_sim_ending tk_sim_release(tk_sim *sim, tk_sim_garbage gone, int64_t *freed) {
     int64_t size = (int64_t)(gone.what >> 1);
-    if (size > TK_SIM_MOST_BYTES - sim->freed_bytes) {
-        return false;
+    *freed = -1;
+    if (gone.which >= 0 && tk_sim_lists_put(&sim->lists, gone.which)) {
+        if (!keep(sim, gone.block, gone.which)) {
+            return TK_SIM_NO_MEMORY;
+        }
+    } else if (size > TK_SIM_MOST_BYTES - sim->freed_bytes) {
+        return TK_SIM_STRANGE;
+    } else {
+        tk_sim_give_back(sim, forget(sim, gone.block, size), size);
+        *freed = size;
     }
-    give_back(sim, forget(sim, gone.block, size), size);
     collector_freed(&sim->collector, gone.block, gone.what & 1, false);
-    return true;
+    return TK_SIM_DONE;
 }
 
 static inline int64_t held_bytes(const tk_sim *sim, uint64_t place) {
@@ -252,9 +264,7 @@ static int64_t plain_place(const tk_sim *sim, uint64_t place) {
            pymalloc->pool_overhead + block * tk_sim_block_bytes(pymalloc, pool->szidx);
 }
 
-static inline void more_is_live(tk_sim *sim, int64_t seq, int64_t size) {
-    sim->live_blocks++;
-    sim->live_bytes += size;
+void tk_sim_may_be_the_peak(tk_sim *sim, int64_t seq) {
     if (sim->live_bytes > sim->span_peak_live_bytes) {
         sim->span_peak_live_bytes = sim->live_bytes;
     }
@@ -265,6 +275,26 @@ static inline void more_is_live(tk_sim *sim, int64_t seq, int64_t size) {
         sim->peak_older_bytes = sim->older_bytes;
         sim->peak_arenas = sim->pymalloc.narenas_currently_allocated;
     }
+}
+
+static inline void more_is_live(tk_sim *sim, int64_t seq, int64_t size) {
+    sim->live_blocks++;
+    sim->live_bytes += size;
+    tk_sim_may_be_the_peak(sim, seq);
+}
+
+static inline int kind_of(const tk_sim *sim, int64_t size) {
+    /* pymalloc_alloc: no requests of 0 bytes, none above the threshold. */
+    return (uint64_t)size - 1 < sim->small_threshold ? (int)((size - 1) >> sim->pymalloc.alignment_shift) : LARGE;
+}
+
+tk_sim_ending tk_sim_new_block(tk_sim *sim, int64_t size, uint64_t *place) {
+    tk_sim_ending end = allocate(sim, kind_of(sim, size), size, place);
+    if (end == TK_SIM_DONE) {
+        sim->small_bytes += *place == TK_SIM_MALLOC ? 0 : size;
+        more_is_live(sim, sim->pymalloc.now, size);
+    }
+    return end;
 }
 
 static bool is_observed(const tk_sim *sim, int64_t alloc_seq) {
@@ -287,6 +317,30 @@ static inline bool does_count(const tk_sim *sim, const tk_sim_steps *steps, int6
            (__builtin_expect(!sim->maybe_observed[alloc_seq & (TK_SIM_BLOOM - 1)], 1) || !is_observed(sim, alloc_seq));
 }
 
+/* The free list that the object of a row comes from, or goes to; -1: none. A realloc goes past them. */
+static inline int list_of(const tk_sim *sim, const tk_sim_steps *steps, int64_t row, bool goes_past) {
+    int which = (int)steps->free_list[row] - 1;
+    return sim->lists.known && !goes_past && which < TK_SIM_LISTS ? which : -1;
+}
+
+/* The recording allocated a block where an object waits in a free list of the model. */
+static tk_sim_ending reuse(tk_sim *sim, int which, int kind, int64_t size, uint64_t *place) {
+    tk_sim_list *spare = &sim->lists.spare[which];
+    if (spare->count > 0) {
+        *place = (uint64_t)spare->items[--spare->count];
+        return TK_SIM_DONE;
+    }
+    /* One that the recording has not given back yet: so the model has one less. */
+    tk_sim_ending end = allocate(sim, kind, size, place);
+    if (end == TK_SIM_DONE) {
+        tk_sim_lists_owe(sim, which, 1);
+        sim->live_blocks++;
+        sim->live_bytes += size;
+        sim->small_bytes += *place == TK_SIM_MALLOC ? 0 : size;
+    }
+    return end;
+}
+
 static inline tk_sim_ending take_allocation(tk_sim *sim, const tk_sim_steps *steps, int64_t row) {
     tk_sim_collector *collector = &sim->collector;
     int64_t seq = steps->seq[row], size = steps->size[row], realloc_of = steps->realloc_of[row];
@@ -302,14 +356,17 @@ static inline tk_sim_ending take_allocation(tk_sim *sim, const tk_sim_steps *ste
             return end;
         }
     }
-    /* pymalloc_alloc: no requests of 0 bytes, none above the threshold. */
-    bool small = (uint64_t)size - 1 < sim->small_threshold && domain < 64 && sim->small_domains >> domain & 1;
-    int kind = small ? (int)((size - 1) >> sim->pymalloc.alignment_shift) : LARGE;
+    int kind = domain < 64 && sim->small_domains >> domain & 1 ? kind_of(sim, size) : LARGE;
+    int which = list_of(sim, steps, row, realloc_of != NONE);
+    bool reused = which >= 0 && sim->lists.numfree[which] > sim->lists.recorded[which] &&
+                  tk_sim_lists_take(&sim->lists, which);
     uint64_t place = TK_SIM_MALLOC;
     tk_sim_parked *parked = &sim->parked[domain];
-    bool resized = false; /* counted already, when its first block was allocated */
-    if (__builtin_expect(parked->is_there && parked->block == realloc_of, 0)) {
-        resized = parked->is_tracked;
+    bool counted = reused; /* or when its first block was allocated */
+    if (__builtin_expect(reused, 0)) {
+        end = reuse(sim, which, kind, size, &place);
+    } else if (__builtin_expect(parked->is_there && parked->block == realloc_of, 0)) {
+        counted = parked->is_tracked;
         end = reallocate(sim, parked, kind, size, &place);
         parked->is_there = end != TK_SIM_DONE;
     } else {
@@ -323,28 +380,43 @@ static inline tk_sim_ending take_allocation(tk_sim *sim, const tk_sim_steps *ste
         if (!add_block(sim, seq, place)) {
             return TK_SIM_NO_MEMORY;
         }
-        sim->small_bytes += size;
+        sim->small_bytes += reused ? 0 : size;
     }
     if (sim->keep_places && !tk_sim_list_add(&sim->places, plain_place(sim, place))) {
         return TK_SIM_NO_MEMORY;
     }
-    more_is_live(sim, seq, size);
+    if (__builtin_expect(!reused, 1)) {
+        more_is_live(sim, seq, size);
+    }
     end = tk_sim_stack_reached(sim, seq, steps->thread_id[row], stack_id);
-    if (end == TK_SIM_DONE && does_count(sim, steps, row, !resized) && ++collector->count[0] > collector->due_above) {
+    if (end == TK_SIM_DONE && does_count(sim, steps, row, !counted) && ++collector->count[0] > collector->due_above) {
         end = tk_sim_collector_due(sim, seq, stack_id);
     }
     bool tracked = steps->gc_tracked[row];
     collector->tracked[0] += tracked;
     if (end == TK_SIM_DONE && garbage >= 0 && collector->garbage != TK_SIM_RECORDED) {
-        end = tk_sim_collector_doom(collector, (tk_sim_garbage){seq, (uint64_t)size << 1 | tracked}, garbage);
+        end = tk_sim_collector_doom(collector, (tk_sim_garbage){seq, (uint64_t)size << 1 | tracked, which}, garbage);
     }
     return end;
+}
+
+/* Whether a block that the recording freed is one that waits in a free list of the model. */
+static bool waits(tk_sim *sim, int which, bool collected) {
+    if (!collected) {
+        return sim->lists.numfree[which] < sim->lists.recorded[which] && tk_sim_lists_put(&sim->lists, which);
+    }
+    /* A full collection freed what waited. */
+    if (sim->lists.owed[which] == 0) {
+        return true;
+    }
+    tk_sim_lists_owe(sim, which, -1);
+    return false;
 }
 
 static inline tk_sim_ending take_free(tk_sim *sim, const tk_sim_steps *steps, int64_t row) {
     int64_t block = steps->alloc_seq[row], size = steps->size[row];
     uint8_t cause = steps->cause[row];
-    bool by_collection = steps->garbage[row] >= 0;
+    bool by_collection = steps->garbage[row] >= 0, kept = false;
     sim->unknown_causes += cause == sim->of_unknown_cause;
     if (block == OLDER) {
         free_older(sim, steps->address[row]);
@@ -355,13 +427,20 @@ static inline tk_sim_ending take_free(tk_sim *sim, const tk_sim_steps *steps, in
     } else if (cause == sim->by_realloc) {
         tk_sim_parked *parked = &sim->parked[steps->domain[row]];
         if (parked->is_there) { /* its new block was not recorded */
-            give_back(sim, parked->place, parked->size);
+            tk_sim_give_back(sim, parked->place, parked->size);
         }
         *parked = (tk_sim_parked){true, steps->gc_tracked[row], block, size, forget(sim, block, size)};
     } else {
-        give_back(sim, forget(sim, block, size), size);
+        int which = list_of(sim, steps, row, false);
+        kept = which >= 0 && waits(sim, which, cause == sim->by_gc);
+        if (kept && !keep(sim, block, which)) {
+            return TK_SIM_NO_MEMORY;
+        }
+        if (!kept) {
+            tk_sim_give_back(sim, forget(sim, block, size), size);
+        }
     }
-    bool counts = does_count(sim, steps, row, cause != sim->by_realloc && cause != sim->by_gc);
+    bool counts = !kept && does_count(sim, steps, row, cause != sim->by_realloc && cause != sim->by_gc);
     collector_freed(&sim->collector, block, steps->gc_tracked[row], counts);
     return TK_SIM_DONE;
 }
@@ -411,7 +490,7 @@ tk_sim_ending tk_sim_begin(tk_sim *sim, const tk_sim_layout *layout) {
     for (int64_t at = 0; at < sim->observed_count; at++) {
         sim->maybe_observed[sim->observed[at] & (TK_SIM_BLOOM - 1)] = 1;
     }
-    if (sim->older_places == NULL || sim->young == NULL || !begin_cells(sim, 12) || !tk_sim_collector_begin(&sim->collector)) {
+    if (sim->older_places == NULL || sim->young == NULL || !begin_cells(sim, 12) || !tk_sim_collector_begin(sim)) {
         return TK_SIM_NO_MEMORY;
     }
     tk_sim_ending end = tk_sim_pymalloc_begin(&sim->pymalloc, layout, sim->older_places);
@@ -431,6 +510,7 @@ bool tk_sim_finish(tk_sim *sim) {
 void tk_sim_end(tk_sim *sim) {
     tk_sim_pymalloc_end(&sim->pymalloc);
     tk_sim_collector_end(&sim->collector);
+    tk_sim_lists_end(sim);
     free(sim->young);
     free(sim->cells);
     free(sim->older_places);

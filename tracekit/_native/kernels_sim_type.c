@@ -18,14 +18,15 @@ enum {
 
 /* And in `columns`: the recording's collections, call paths, and what there was at the start (older.Layout). */
 enum {
-    START_SEQ, DUE_SEQ, GENERATION, ASKED, CORRECTION, YOUNG_SHARE, FULL_SHARE, OFF, RECORDED_THRESHOLDS, OPAQUE, OBSERVED, PATH_BYTES,
+    START_SEQ, DUE_SEQ, GENERATION, ASKED, CORRECTION, YOUNG_SHARE, FULL_SHARE, OFF, RECORDED_THRESHOLDS, OPAQUE, OBSERVED, PATH_BYTES, STOP_SEQ,
+    WAITING, DRIFT, PARKED,
     NTOTALPOOLS, POOL_ARENA, POOL_NUMBER, POOL_SZIDX, ADDRESS, BLOCK_POOL, BLOCK_INDEX, LATER_NTOTALPOOLS, COLUMNS
 };
 
-static const Py_ssize_t column_widths[COLUMNS] = {8, 8, 8, 1, 8, 8, 8, 1, 8, 1, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
+static const Py_ssize_t column_widths[COLUMNS] = {8, 8, 8, 1, 8, 8, 8, 1, 8, 1, 8, 8, 8, 2, 2, 2, 8, 8, 8, 8, 8, 8, 8, 8};
 
-enum { ROW_COLUMNS = 13, MOST_SMALL = 512 /* SMALL_REQUEST_THRESHOLD cannot be above that */ };
-static const Py_ssize_t row_widths[ROW_COLUMNS] = {8, 8, 1, 8, 8, 1, 4, 1, 4, 1, 8, 4, 8};
+enum { ROW_COLUMNS = 14, MOST_SMALL = 512 /* SMALL_REQUEST_THRESHOLD cannot be above that */ };
+static const Py_ssize_t row_widths[ROW_COLUMNS] = {8, 8, 1, 8, 8, 1, 4, 1, 4, 1, 8, 4, 8, 1};
 
 typedef struct {
     PyObject_HEAD
@@ -188,6 +189,32 @@ static const char *set_columns(tk_simulator *self) {
     return NULL;
 }
 
+static const char *set_lists(tk_simulator *self) {
+    Py_ssize_t told = length(self, DRIFT), total = length(self, START_SEQ);
+    if (length(self, STOP_SEQ) != total || length(self, PARKED) != told || (told != 0 && told != total * TK_SIM_LISTS) ||
+        length(self, WAITING) != (told != 0 ? told + TK_SIM_LISTS : 0)) {
+        return "columns of unequal length";
+    }
+    const int16_t *parked = self->views[PARKED].buf, *waiting = self->views[WAITING].buf;
+    bool fine = are_within(&self->views[STOP_SEQ], -1, INT64_MAX);
+    for (Py_ssize_t at = 0; at < told; at++) {
+        fine = fine && parked[at] >= 0 && waiting[at] >= 0;
+    }
+    if (!fine) {
+        return "free lists of impossible length";
+    }
+    tk_sim_lists *lists = &self->sim.lists;
+    lists->known = told > 0 && self->sim.collector.garbage != TK_SIM_RECORDED;
+    lists->stop_seq = self->views[STOP_SEQ].buf;
+    lists->waiting = waiting;
+    lists->drift = self->views[DRIFT].buf;
+    lists->parked = parked;
+    for (int which = 0; told > 0 && which < TK_SIM_LISTS; which++) {
+        lists->numfree[which] = lists->recorded[which] = waiting[which];
+    }
+    return NULL;
+}
+
 static const char *set_layout(const tk_simulator *self, tk_sim_layout *layout) {
     layout->arenas = length(self, NTOTALPOOLS);
     layout->pools = length(self, POOL_ARENA);
@@ -243,6 +270,7 @@ static PyObject *simulator_new(PyTypeObject *type, PyObject *arguments, PyObject
     if (wrong == NULL && hold(columns, column_widths, COLUMNS, self->views)) {
         self->held = COLUMNS;
         wrong = set_columns(self);
+        wrong = wrong == NULL ? set_lists(self) : wrong;
         wrong = wrong == NULL ? set_layout(self, &layout) : wrong;
         tk_sim_ending end = wrong == NULL ? tk_sim_begin(&self->sim, &layout) : TK_SIM_DONE;
         wrong = end == TK_SIM_STRANGE ? "blocks that cannot be where they are said to be" : wrong;
@@ -302,7 +330,7 @@ static PyObject *simulator_feed(tk_simulator *self, PyObject *columns) {
     } else {
         const tk_sim_steps steps = {
             views[0].buf, views[1].buf, views[2].buf, views[3].buf, views[4].buf,  views[5].buf,  views[6].buf,
-            views[7].buf, views[8].buf, views[9].buf, views[10].buf, views[11].buf, views[12].buf,
+            views[7].buf, views[8].buf, views[9].buf, views[10].buf, views[11].buf, views[12].buf, views[13].buf,
         };
         self->busy = true;
         Py_BEGIN_ALLOW_THREADS

@@ -49,8 +49,8 @@ enum { TK_CAUSE_REFCOUNT = 0, TK_CAUSE_GC = 1, TK_CAUSE_REALLOC = 2 };
 /* In the flags of an allocation: it replaces the block of the thread's last free with cause realloc. */
 enum { TK_REALLOCATED = 0x80 };
 
-/* Dictionaries, lists, and tuples of 1 to 20 items. */
-enum { TK_FREE_LISTS = 22 };
+/* Dictionaries, lists, tuples of 1 to 20 items, floats, and tables of dictionaries' keys. */
+enum { TK_FREE_LISTS = 24 };
 
 #define TK_MAX_PAYLOAD (1u << 20)
 #define TK_MAX_TEXT 60000u

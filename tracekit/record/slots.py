@@ -64,8 +64,8 @@ OLDER_POOL = struct.Struct("<QII")  # first block, bytes a block, blocks; a bit 
 GC_START = struct.Struct("<I6I")  # generation, counts, thresholds
 GC_LONG_LIVED = struct.Struct("<QQ")  # behind that, from the native engine: total and pending
 GC_STOP = struct.Struct("<QQQ")  # duration, collected, uncollectable
-FREE_LISTS = 22
-GC_FREE_LISTS = struct.Struct(f"<{FREE_LISTS}H")  # behind the last two: dicts, lists, tuples of 1 to 20 items
+FREE_LISTS = 24
+GC_FREE_LISTS = struct.Struct(f"<{FREE_LISTS}H")  # behind the last two; see events.FreeLists
 
 MAX_PAYLOAD = 1 << 20
 MAX_TEXT = 60_000

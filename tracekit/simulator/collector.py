@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tracekit.simulator.freelists import LISTS, SLOTS, TRACKED_LISTS, FreeLists, part
 from tracekit.simulator.settings import CollectorSettings, Garbage, Reference
 
 NUM_GENERATIONS = 3
@@ -39,15 +40,16 @@ class Collector:
     """Counts, thresholds and generations. Feed it the events in their order and read ``collections``.
 
     For each event: :meth:`before`, then :meth:`check` and :meth:`allocated` for an allocation, or
-    :meth:`freed`. ``release`` is called with the ``alloc_seq`` of each block that the model frees, which it
-    does, calls :meth:`freed` for it and returns its bytes.
+    :meth:`freed`. ``release`` is called with the ``alloc_seq`` of each block that the model finds unreachable,
+    frees it, calls :meth:`freed` for it and returns its bytes; None when it went to a free list.
     """
 
     def __init__(
         self,
         settings: CollectorSettings,
         reference: Reference,
-        release: Callable[[int], int],
+        release: Callable[[int], int | None],
+        lists: FreeLists,
         *,
         collects_at_checks: bool,
     ) -> None:
@@ -57,11 +59,17 @@ class Collector:
         self._settings = settings
         self._reference = reference
         self._release = release
+        # Only what does not free as the recording did can differ from it.
+        self._lists = lists if lists.known and settings.garbage != Garbage.RECORDED else None
+        self._slot = 0
+        # Unreachable objects that the recording put into free lists, by generation and list.
+        self._hidden = [[0] * LISTS for _ in range(NUM_GENERATIONS)]
         self._collects_at_checks = collects_at_checks
         self._next = self._next_due = 0
         self._due: list[int] = reference.due().tolist()
         self._older_objects = reference.long_lived[0]
         self._starts: list[int] = reference.start_seq.tolist()
+        self._stops: list[int] = reference.stop_seq.tolist()
         self._waiting_at: int | None = None
         self._young_from = self._middle_from = 0
         self._frozen = False
@@ -80,9 +88,11 @@ class Collector:
     def before(self, seq: int) -> None:
         """All that the recording knows to have happened between the last event and event ``seq``."""
         while self._next < len(self._starts) and self._starts[self._next] < seq:
+            self._unseen_before(None)
             self._freeze_before(self._starts[self._next])
             self._due_until(self._starts[self._next])
             self._recorded(self._next)
+        self._unseen_before(seq)
         self._freeze_before(seq)
         self._due_until(seq - 1)
 
@@ -155,8 +165,11 @@ class Collector:
         freed_blocks = freed_bytes = 0
         for younger in range(generation + 1):
             gone, self._unreachable[younger] = self._unreachable[younger], []
-            freed_bytes += sum(map(self._release, gone))
-            freed_blocks += len(gone)
+            released = [size for size in map(self._release, gone) if size is not None]
+            freed_bytes += sum(released)
+            freed_blocks += len(released)
+        if self._lists is not None:
+            self._collect_hidden(self._lists, generation)
         found = SimulatedCollection(seq, generation, examined, freed_blocks, freed_bytes, asked)
         self.collections.append(found)
         # What is left moves into the next generation.
@@ -176,12 +189,26 @@ class Collector:
             self.long_lived_total = self._older_objects + int(survivors * share)
             self.long_lived_pending = 0
 
+    def _collect_hidden(self, lists: FreeLists, generation: int) -> None:
+        """What a collection does to free lists besides."""
+        for younger in self._hidden[: generation + 1]:
+            for which, objects in enumerate(younger):
+                lists.collected(which, objects)
+                younger[which] = 0
+        if generation + 1 == NUM_GENERATIONS:
+            lists.clear()
+
     def _due_until(self, seq: int) -> None:
         """Recorded collections that were due up to event ``seq``: what they freed is garbage by now."""
         while self._next_due < len(self._due) and self._due[self._next_due] <= seq:
+            number = self._next_due
             self._next_due += 1
             if self._settings.garbage == Garbage.LATE:
-                self._condemn(self._next_due - 1)
+                self._condemn(number)
+                if self._lists is not None:
+                    hidden = self._hidden[self._generation_of(self._interval_from(number))]
+                    for which, objects in enumerate(self._lists.parked[number]):
+                        hidden[which] += objects
 
     # -- what the recording knows ----------------------------------------------------------------------------
 
@@ -189,6 +216,9 @@ class Collector:
         """A recorded collection began here."""
         reference, seq = self._reference, self._starts[number]
         self._next = number + 1
+        self._slot = 0
+        if self._lists is not None:
+            self._lists.recorded = self._lists.waiting[number + 1].copy()
         self.count[0] = max(0, self.count[0] + int(reference.correction[number]))
         if reference.asked[number]:
             self._collect(seq, int(reference.generation[number]), asked=True)
@@ -210,7 +240,41 @@ class Collector:
         self._frozen_until = self._young_from = self._middle_from = at
         self._tracked = [0, 0, 0]
         self._unreachable = [[], [], []]
+        self._hidden = [[0] * LISTS for _ in range(NUM_GENERATIONS)]
         self.count = [0, 0, 0]
+
+    # -- what no event tells ---------------------------------------------------------------------------------
+
+    def _interval_from(self, number: int) -> int:
+        """The end of the recorded collection before collection ``number``."""
+        return self._stops[number - 1] if number else 0
+
+    def _unseen_before(self, seq: int | None) -> None:
+        """What happened to free lists in the interval that is under way, before event ``seq``; None: all of it."""
+        if self._lists is None or self._next == len(self._starts):
+            return
+        begin = self._interval_from(self._next)
+        step = max(0, self._starts[self._next] - begin) // SLOTS
+        while self._slot < SLOTS and (seq is None or begin + step * (self._slot + 1) < seq):
+            self._slot += 1
+            self._unseen(self._lists, self._next, self._slot)
+
+    def _unseen(self, lists: FreeLists, number: int, slot: int) -> None:
+        for which, drift in enumerate(lists.drift[number]):
+            objects = part(drift, slot)
+            lists.recorded[which] += objects
+            for _ in range(-objects):
+                if not lists.take(which):
+                    lists.obtain(which)
+                    self.count[0] += (
+                        which < TRACKED_LISTS
+                    )  # whether it is above the threshold is looked at with the next block
+            for _ in range(objects):
+                if not lists.put(which):
+                    lists.give_up(which)
+                    self.count[0] -= which < TRACKED_LISTS and self.count[0] > 0
+            if self._settings.garbage == Garbage.EARLY:
+                self._hidden[0][which] += part(lists.parked[number][which], slot)
 
     # -- generations -----------------------------------------------------------------------------------------
 

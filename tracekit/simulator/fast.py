@@ -44,6 +44,7 @@ STEP_COLUMNS: tuple[tuple[str, type[np.generic]], ...] = (
     ("realloc_of", np.int64),
     ("garbage", np.int32),
     ("address", np.int64),
+    ("free_list", np.uint8),
 )
 """What the kernel takes of :class:`~tracekit.store.steps.Steps`, in its order; it does what rows.py says."""
 
@@ -193,6 +194,10 @@ def _columns(reference: Reference, layout: Layout, path_bytes: IntArray) -> tupl
         (reference.opaque, np.bool_),
         (reference.observed, np.int64),
         (path_bytes, np.int64),
+        (reference.stop_seq, np.int64),
+        (reference.lists.waiting, np.int16),
+        (reference.lists.drift, np.int16),
+        (reference.lists.parked, np.int16),
         *((getattr(layout, field.name), np.int64) for field in fields(layout)),
     )
     return tuple(np.ascontiguousarray(column, kind) for column, kind in columns)

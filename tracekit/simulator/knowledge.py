@@ -47,15 +47,18 @@ def why_peak_is_a_lower_bound(unknown_frees: int) -> str:
     )
 
 
-def about_other_collections(*, by_itself: bool, waits: bool) -> list[str]:
+def about_other_collections(*, by_itself: bool, waits: bool, lists: bool) -> list[str]:
     """What holds where collections run at other times than in the recording.
 
-    ``by_itself``: the collector is on. ``waits``: what is due waits for the eval breaker (3.12 on).
+    ``by_itself``: the collector is on. ``waits``: what is due waits for the eval breaker (3.12 on). ``lists``:
+    the lengths of free lists were recorded.
     """
-    notes = [
-        "how many dead objects wait in free lists is not recorded: with fewer collections than recorded the "
-        "peak may be above the high bound, where many of them are tuples, lists and dicts by a third"
-    ]
+    notes = []
+    if not lists:
+        notes.append(
+            "how many dead objects wait in free lists is not recorded: with fewer collections than recorded the "
+            "peak may be above the high bound, where many of them are tuples, lists and dicts by a third"
+        )
     if by_itself:
         notes.append(
             "garbage that no collection had found when the recording ended is not known as such: with more "

@@ -11,14 +11,26 @@ from typing import NamedTuple
 import numpy as np
 
 from tracekit.simulator.collector import Collector, SimulatedCollection
+from tracekit.simulator.freelists import LISTS, FreeLists
 from tracekit.simulator.older import Layout
 from tracekit.simulator.outcome import ArenaSpans, Collections, Outcome, OutOfMemory, Peak, Timeline
 from tracekit.simulator.pymalloc import PyMalloc
-from tracekit.simulator.rows import COUNTS, FREE, FREE_OLDER, KEPT, LARGE, PARK, TRACKED, UNKNOWN_CAUSE, Rows
+from tracekit.simulator.rows import (
+    COLLECTED,
+    COUNTS,
+    FREE,
+    FREE_OLDER,
+    KEPT,
+    LARGE,
+    PARK,
+    TRACKED,
+    UNKNOWN_CAUSE,
+    Rows,
+)
 from tracekit.simulator.settings import Garbage, MachineSettings, Older, Reference
 from tracekit.simulator.stack import Stacks
 from tracekit.simulator.system import AddressSpace, LimitReachedError, Malloc
-from tracekit.store.steps import IntArray, Steps
+from tracekit.store.steps import FREE_LIST_BYTES, IntArray, Steps
 
 MALLOC = -1
 """The place of a block that malloc serves."""
@@ -39,6 +51,7 @@ class Row(NamedTuple):
     thread_id: int
     garbage: int
     address: int
+    free_list: int
 
 
 class Parked(NamedTuple):
@@ -68,9 +81,18 @@ class Machine:
         self.pymalloc = PyMalloc(parameters, self.memory)
         self.malloc = Malloc(self.memory, parameters.page_size)
         self.stacks = Stacks(path_bytes)
+        self.lists = FreeLists(reference.lists, self._obtain, self._give_up)
         self.collector = Collector(
-            settings.collector, reference, self._release, collects_at_checks=settings.collects_at_checks
+            settings.collector,
+            reference,
+            self._release,
+            self.lists,
+            collects_at_checks=settings.collects_at_checks,
         )
+        # Blocks of objects of each free list that the model has beyond those of the recording, by their place,
+        # and how many it has less.
+        self._spare: list[list[int]] = [[] for _ in range(LISTS)]
+        self._owed = [0] * LISTS
         self.live_bytes = self.live_blocks = self.small_bytes = 0
         self.peak = Peak()
         self.frees_of_unknown_cause = 0
@@ -83,8 +105,8 @@ class Machine:
         self.older_bytes = sum(map(self._block_bytes, older_places))
         # The block of each domain that a realloc has let go of.
         self._parked: dict[int, Parked] = {}
-        # Size, and whether it is tracked, of each block that a collection of the model may free.
-        self._collectable: dict[int, tuple[int, bool]] = {}
+        # Size, whether it is tracked, and free list of each block that a collection of the model may free.
+        self._collectable: dict[int, tuple[int, bool, int]] = {}
         self._samples = Samples(settings.sample_every)
         self._places_in_order: list[int] = []
 
@@ -116,10 +138,11 @@ class Machine:
         tracked, counts = bool(row.flags & TRACKED), bool(row.flags & COUNTS)
         if row.kind > FREE:
             self.collector.check(row.seq, row.stack_id)
-            resized = self._allocate(row)
+            reused = row.free_list >= 0 and self.lists.take_instead(row.free_list)
+            counted = self._reuse(row) if reused else self._allocate(row)
             self.stacks.allocated(row.seq, row.thread_id, row.stack_id)
             self.collector.allocated(
-                row.seq, row.stack_id, tracked=tracked, counts=counts and not resized, garbage=row.garbage
+                row.seq, row.stack_id, tracked=tracked, counts=counts and not counted, garbage=row.garbage
             )
             return
         self.frees_of_unknown_cause += bool(row.flags & UNKNOWN_CAUSE)
@@ -129,6 +152,9 @@ class Machine:
             self._free_older(row.address)
         elif row.kind == PARK:
             self._park(row)
+        elif row.free_list >= 0 and self._waits(row):
+            self._keep(row.block, row.free_list)
+            counts = False
         else:
             self._free(row.block, row.size)
         self.collector.freed(row.block, tracked=tracked, counts=counts)
@@ -150,17 +176,26 @@ class Machine:
         if place != MALLOC:
             self._places[row.block] = place
             self.small_bytes += row.size
+        self._is_placed(row, place)
+        self._more_is_live(row.seq, row.size)
+        return resized
+
+    def _is_placed(self, row: Row, place: int) -> None:
         if self.settings.keep_places:
             self._places_in_order.append(place)
         if row.garbage >= 0 and self.settings.collector.garbage != Garbage.RECORDED:
-            self._collectable[row.block] = (row.size, bool(row.flags & TRACKED))
+            self._collectable[row.block] = (row.size, bool(row.flags & TRACKED), row.free_list)
+
+    def _more_is_live(self, seq: int, size: int) -> None:
         self.live_blocks += 1
-        self.live_bytes += row.size
+        self.live_bytes += size
+        self._may_be_the_peak(seq)
+
+    def _may_be_the_peak(self, seq: int) -> None:
         self._samples.peak_live_bytes = max(self._samples.peak_live_bytes, self.live_bytes)
         if self.live_bytes > self.peak.live_bytes:
             arenas = self.pymalloc.narenas_currently_allocated
-            self.peak = Peak(self.live_bytes, row.seq, self.small_bytes, self.older_bytes, arenas)
-        return resized
+            self.peak = Peak(self.live_bytes, seq, self.small_bytes, self.older_bytes, arenas)
 
     def _place(self, row: Row) -> int:
         """``_PyObject_Malloc``: a new block of pymalloc or of malloc."""
@@ -224,12 +259,88 @@ class Machine:
             self.older_bytes -= self._block_bytes(place)
             self.pymalloc.free(place)
 
-    def _release(self, block: int) -> int:
-        """A collection of the model frees a block; its bytes."""
-        size, tracked = self._collectable.pop(block)
-        self._free(block, size)
+    def _release(self, block: int) -> int | None:
+        """A collection of the model found a block; its bytes, or None when it goes to a free list."""
+        size, tracked, which = self._collectable.pop(block)
+        waits = which >= 0 and self.lists.put(which)
+        if waits:
+            self._keep(block, which)
+        else:
+            self._free(block, size)
         self.collector.freed(block, tracked=tracked, counts=False)
-        return size
+        return None if waits else size
+
+    # -- objects of free lists -------------------------------------------------------------------------------
+
+    def _reuse(self, row: Row) -> bool:
+        """The recording allocated a block where an object waits in a free list of the model. Returns True."""
+        which = row.free_list
+        if self._spare[which]:
+            place = self._spare[which].pop()
+        else:  # One that the recording has not given back yet: so the model has one less.
+            place = self._place(row)
+            self._owes(which, 1)
+            self.live_blocks += 1
+            self.live_bytes += row.size
+            self.small_bytes += row.size if place != MALLOC else 0
+        if place != MALLOC:
+            self._places[row.block] = place
+        self._is_placed(row, place)
+        return True
+
+    def _waits(self, row: Row) -> bool:
+        """Whether a block that the recording freed is one that waits in a free list of the model."""
+        which = row.free_list
+        if not row.flags & COLLECTED:
+            return self.lists.put_instead(which)
+        # A full collection freed what waited.
+        if self._owed[which]:
+            self._owes(which, -1)
+            return False
+        return True
+
+    def _keep(self, block: int, which: int) -> None:
+        self._spare[which].append(self._places.pop(block, MALLOC))
+
+    def _obtain(self, which: int) -> None:
+        """A block for an object that came from a free list in the recording. Raises LimitReachedError."""
+        if self._owed[which]:
+            self._owes(which, -1)
+            self._may_be_the_peak(self.pymalloc.now)
+            return
+        size = FREE_LIST_BYTES[which]
+        if self._is_small(which):
+            place = self.pymalloc.allocate((size - 1) >> self.settings.parameters.alignment_shift)
+            self.small_bytes += size
+        else:
+            self.malloc.allocate(size)
+            place = MALLOC
+        self._spare[which].append(place)
+        self._more_is_live(self.pymalloc.now, size)
+
+    def _give_up(self, which: int) -> None:
+        """A block goes whose object went to a free list in the recording, or waits in one there."""
+        if not self._spare[which]:
+            self._owes(which, 1)
+            return
+        size, place = FREE_LIST_BYTES[which], self._spare[which].pop()
+        self._give_back(place, size)
+        self.live_blocks -= 1
+        self.live_bytes -= size
+        if place != MALLOC:
+            self.small_bytes -= size
+
+    def _owes(self, which: int, blocks: int) -> None:
+        """So many blocks less than the recording has; which ones nobody knows, so they keep their places."""
+        size = FREE_LIST_BYTES[which]
+        self._owed[which] += blocks
+        self.live_blocks -= blocks
+        self.live_bytes -= blocks * size
+        self.small_bytes -= blocks * size if self._is_small(which) else 0
+
+    def _is_small(self, which: int) -> bool:
+        threshold = self.settings.parameters.small_request_threshold if self.settings.use_pymalloc else 0
+        return bool(FREE_LIST_BYTES[which] <= threshold)
 
     def _block_bytes(self, place: int) -> int:
         return self.settings.parameters.block_bytes(self.pymalloc.pool_of(place).szidx)

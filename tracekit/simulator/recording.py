@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tracekit.simulator.freelists import LISTS
 from tracekit.simulator.knowledge import knows_tracked
 from tracekit.simulator.older import aligned_as_recorded
 from tracekit.simulator.parameters import PyMallocParameters, recorded_parameters
@@ -26,6 +27,10 @@ SELECT start_seq, coalesce(stop_seq, (SELECT last_seq FROM traces t WHERE t.trac
        coalesce(long_lived_total, -1), coalesce(long_lived_pending, -1), coalesce(duration_ns, 0),
        coalesce(collected, 0)
 FROM gc_collections g WHERE trace_id = ? AND start_seq IS NOT NULL ORDER BY start_seq
+"""
+_LISTS = """
+SELECT free_lists_before, coalesce(free_lists_after, free_lists_before)
+FROM gc_collections WHERE trace_id = ? AND start_seq IS NOT NULL ORDER BY start_seq
 """
 _STACKS = "SELECT stack_id, code_id, line FROM stacks WHERE trace_id = ? ORDER BY stack_id"
 _ARENAS = """
@@ -86,6 +91,7 @@ def read_recording(source: TraceSource, progress: Callable[[int], None] | None =
         thresholds=table[:, 6:9],
         long_lived=table[:, 9:11],
         collected=table[:, 12],
+        lists=_lists(source),
     )
     parameters = recorded_parameters(header)
     arenas = _table(source, _ARENAS, [trace_id, parameters.arena_size], 3)
@@ -103,7 +109,7 @@ def read_recording(source: TraceSource, progress: Callable[[int], None] | None =
         pool_size=parameters.pool_size,
     )
     at_checks = header.python.hexversion >= EVAL_BREAKER
-    fold = ReferenceFold(recorded, header.collector.thresholds, header.collector.counts, _places(source))
+    fold = ReferenceFold(recorded, header.collector, _places(source))
     if knows_tracked(header):
         done = 0
         for steps in source.steps():
@@ -130,6 +136,14 @@ def _table(source: TraceSource, sql: str, parameters: list[object], columns: int
         for row in source.query(sql, parameters).rows()
     ]
     return np.array(rows, np.int64).reshape(-1, columns)
+
+
+def _lists(source: TraceSource) -> IntArray:
+    """Lengths of the free lists before and after each collection; empty where any is not known."""
+    rows = [row for row in source.query(_LISTS, [source.trace_id]).rows()]
+    if any(row[0] is None for row in rows):
+        rows = []
+    return np.array(rows, np.int64).reshape(-1, 2, LISTS)
 
 
 def _places(source: TraceSource) -> IntArray:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tracekit.events import Cause
+from tracekit.events import Cause, CollectorInfo
+from tracekit.simulator.freelists import LISTS, RecordedLists
 from tracekit.simulator.settings import Reference
 from tracekit.store.steps import IntArray, Steps
 
@@ -32,7 +33,8 @@ class RecordedCollections:
 
     ``stop_seq`` is the last event where it is not known. ``counts`` and ``thresholds`` have three columns,
     ``long_lived`` two (total, pending), which are -1 where they were not recorded. ``collected``: the objects
-    that it found unreachable.
+    that it found unreachable. ``lists[k, 0 or 1]``: how many objects waited in each free list before and
+    after collection k; without rows where that is not known.
     """
 
     start_seq: IntArray
@@ -42,6 +44,7 @@ class RecordedCollections:
     thresholds: IntArray
     long_lived: IntArray
     collected: IntArray
+    lists: IntArray
 
     def __len__(self) -> int:
         return len(self.start_seq)
@@ -60,23 +63,22 @@ class _Due:
 class ReferenceFold:
     """Feed it all steps of a trace, then :meth:`finish`.
 
-    ``thresholds`` and ``counts`` are those when the recording began (counts None: not recorded).
-    ``place_of_stack`` gives call paths that end at the same line of the same code the same number.
+    ``began`` is the state of the collector when the recording began. ``place_of_stack`` gives call paths that end at the same line of the same code the same number.
     """
 
     def __init__(
         self,
         recorded: RecordedCollections,
-        thresholds: tuple[int, int, int],
-        counts: tuple[int, int, int] | None,
+        began: CollectorInfo,
         place_of_stack: IntArray,
     ) -> None:
         total = len(recorded)
         self._recorded = recorded
         self._places = place_of_stack
         first = recorded.counts[0].tolist() if total else [0, 0, 0]
-        self._counts = counts or (0, int(first[1]), int(first[2]))
-        after = recorded.thresholds[-1:] if total else np.array([thresholds], np.int64)
+        self._counts = began.counts or (0, int(first[1]), int(first[2]))
+        after = recorded.thresholds[-1:] if total else np.array([began.thresholds], np.int64)
+        self._numfree = began.free_lists
         self._thresholds = np.concatenate([recorded.thresholds.reshape(-1, 3), after])
         self._count = self._counts[0]
         self._interval = 0
@@ -90,6 +92,7 @@ class ReferenceFold:
         self._freed_by = np.empty(0, np.int64)
         self._freed = np.empty(0, np.int64)
         self._freed_tracked = np.empty(0, np.bool_)
+        self._freed_list = np.empty(0, np.uint8)
         self._flushed: list[IntArray] = []
         self._waits: dict[int, int] = {}
         # The first collection of generation 1 or 2 to look at a block, by the first one after its allocation.
@@ -150,6 +153,7 @@ class ReferenceFold:
             observed=np.array(self._observed, np.int64),
             opaque=opaque,
             flushed=np.sort(np.concatenate([np.empty(0, np.int64), *self._flushed])),
+            lists=self._lists(),
         )
 
     # -- count 0 ---------------------------------------------------------------------------------------------
@@ -235,6 +239,13 @@ class ReferenceFold:
         self._parked = parked[~np.isin(parked, steps.realloc_of)][-MOST_PARKED:]
         return resized
 
+    def _lists(self) -> RecordedLists:
+        if not len(self._recorded.lists):
+            return RecordedLists()
+        return RecordedLists.of(
+            self._numfree or (0,) * LISTS, self._recorded.lists, self._recorded.generation
+        )
+
     # -- what a collection frees besides garbage -------------------------------------------------------------
 
     def _flushes(self, steps: Steps) -> None:
@@ -245,6 +256,7 @@ class ReferenceFold:
         self._freed_by = np.append(self._freed_by, steps.garbage[rows])
         self._freed = np.append(self._freed, steps.alloc_seq[rows])
         self._freed_tracked = np.append(self._freed_tracked, steps.gc_tracked[rows])
+        self._freed_list = np.append(self._freed_list, steps.free_list[rows])
         self._told_apart(int(self._freed_by[-1]))
 
     def _told_apart(self, end: int) -> None:
@@ -252,6 +264,8 @@ class ReferenceFold:
 
         Where nothing was unreachable that is all: objects of the recorder. A full collection empties the
         free lists at its end (clear_freelists): what it frees beyond the objects that it found unreachable.
+        Where it is known how many objects waited in a free list before, these are the last ones to go: those
+        that the collection itself put there are in front of them.
         """
         over = int(np.searchsorted(self._freed_by, end))
         if not over:
@@ -261,10 +275,26 @@ class ReferenceFold:
         first = np.searchsorted(number, number)  # the first free of the same collection
         rank = total - total[first] + tracked[first]
         collected = self._recorded.collected[number]
-        flushed = (collected == 0) | ((self._recorded.generation[number] == 2) & (rank > collected))
+        full = self._recorded.generation[number] == 2
+        flushed = full & (rank > collected)
+        if len(self._recorded.lists):
+            waited = self._freed_list[:over] > 0
+            flushed[waited] = (full & self._waited(over))[waited]
+        flushed |= collected == 0
         self._flushed.append(self._freed[:over][flushed])
         self._freed_by, self._freed = self._freed_by[over:], self._freed[over:]
-        self._freed_tracked = self._freed_tracked[over:]
+        self._freed_tracked, self._freed_list = self._freed_tracked[over:], self._freed_list[over:]
+
+    def _waited(self, over: int) -> npt.NDArray[np.bool_]:
+        """Which of the first frees are the last ones of their free list, as many as waited there before."""
+        number, which = self._freed_by[:over], self._freed_list[:over].astype(np.int64)
+        order = np.lexsort((np.arange(over), which, number))
+        group = number[order] * (LISTS + 1) + which[order]
+        behind = np.searchsorted(group, group, side="right") - np.arange(over)  # 1: the last of its group
+        before = self._recorded.lists[number[order], 0, np.maximum(which[order] - 1, 0)]
+        waited = np.zeros(over, np.bool_)
+        waited[order] = behind <= before
+        return waited
 
     # -- survivors -------------------------------------------------------------------------------------------
 

@@ -185,7 +185,9 @@ def _notes(source: TraceSource, recording: Recording, scenario: Scenario) -> lis
     )
     if changes_collector(scenario):
         on = not collector_is_off(scenario)
-        notes += knowledge.about_other_collections(by_itself=on, waits=recording.collects_at_checks)
+        notes += knowledge.about_other_collections(
+            by_itself=on, waits=recording.collects_at_checks, lists=recording.reference.lists.known
+        )
     return notes
 
 

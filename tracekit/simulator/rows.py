@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracekit.events import Cause, Domain
+from tracekit.simulator.freelists import LISTS
 from tracekit.simulator.settings import Garbage, MachineSettings, Reference
 from tracekit.store.steps import NONE, IntArray, Steps
 
@@ -22,18 +23,22 @@ realloc, which keeps the block until the new one is there. FREE_OLDER: of a bloc
 KEPT: a free that a recorded collection made, when the collections of the model decide.
 """
 
-TRACKED, COUNTS, UNKNOWN_CAUSE = 1, 2, 4
+TRACKED, COUNTS, UNKNOWN_CAUSE, COLLECTED = 1, 2, 4, 8
 """Bits of ``Rows.flags``.
 
 TRACKED: the block's type has a header of the collector. COUNTS: the row changes count 0 of the collector
 (``gc_alloc``, ``PyObject_GC_Del``): its block is tracked, no realloc moved it, no recorded collection made
 it (count 0 is 0 then), and the recorder itself did not cause it. UNKNOWN_CAUSE: a free of unknown cause.
+COLLECTED: a free by a recorded collection.
 """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Steps with ``kind`` and ``flags``; the rest is as in :class:`~tracekit.store.steps.Steps`."""
+    """Steps with ``kind`` and ``flags``; the rest is as in :class:`~tracekit.store.steps.Steps`.
+
+    ``free_list`` is counted from 0, and -1 also where the row has nothing to do with a free list.
+    """
 
     seq: IntArray
     time_ns: IntArray
@@ -47,6 +52,7 @@ class Rows:
     thread_id: npt.NDArray[np.int32]
     garbage: npt.NDArray[np.int32]
     address: IntArray
+    free_list: npt.NDArray[np.int16]
 
     @classmethod
     def of(cls, steps: Steps, settings: MachineSettings, reference: Reference) -> Rows:
@@ -65,6 +71,7 @@ class Rows:
             thread_id=np.ascontiguousarray(steps.thread_id, np.int32),
             garbage=garbage,
             address=np.ascontiguousarray(steps.address, np.int64),
+            free_list=_free_lists(steps, settings, reference),
         )
 
     def __len__(self) -> int:
@@ -95,6 +102,16 @@ def _kinds(steps: Steps, settings: MachineSettings, garbage: npt.NDArray[np.int3
     return kinds
 
 
+def _free_lists(steps: Steps, settings: MachineSettings, reference: Reference) -> npt.NDArray[np.int16]:
+    if settings.collector.garbage == Garbage.RECORDED or not reference.lists.known:
+        return np.full(len(steps), NONE, np.int16)
+    # A realloc goes past the lists; what is older than the recording is free for good.
+    goes_past = np.where(
+        steps.is_free, (steps.cause == Cause.REALLOC) | (steps.alloc_seq == NONE), steps.realloc_of != NONE
+    )
+    return np.where(goes_past | (steps.free_list > LISTS), NONE, steps.free_list.astype(np.int16) - 1)
+
+
 def _within(values: IntArray, rising: IntArray) -> npt.NDArray[np.bool_]:
     """Which of the values are among those of ``rising``."""
     if not len(rising):
@@ -115,6 +132,7 @@ def _flags(steps: Steps, reference: Reference) -> npt.NDArray[np.uint8]:
         (TRACKED, tracked),
         (COUNTS, counts),
         (UNKNOWN_CAUSE, free & (steps.cause == Cause.UNKNOWN)),
+        (COLLECTED, free & (steps.cause == Cause.GC)),
     ):
         flags[here] |= bit
     return flags

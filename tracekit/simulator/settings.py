@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tracekit.simulator.freelists import RecordedLists
 from tracekit.simulator.parameters import PyMallocParameters
 from tracekit.store.steps import IntArray
 
@@ -56,7 +57,7 @@ class Reference:
 
     ``due_seq``: the event before that which made a collection due, where that is known, else ``start_seq``: a
     collection of the model at the same event is the same collection. ``flushed``: blocks, in order, that
-    recorded collections freed although they were no garbage.
+    recorded collections freed although they were no garbage. ``lists``: the free lists, where recorded.
     """
 
     start_seq: IntArray
@@ -74,6 +75,7 @@ class Reference:
     opaque: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     due_seq: IntArray | None = None
     flushed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    lists: RecordedLists = RecordedLists()
 
     def due(self) -> IntArray:
         """``due_seq``, or ``start_seq`` where it was left out."""

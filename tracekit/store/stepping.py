@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tracekit.events import Cause, Domain
 from tracekit.store.running import one_ahead
-from tracekit.store.steps import NONE, IntArray, Steps
+from tracekit.store.steps import FREE_LIST_BYTES, NONE, IntArray, Steps
 
 WINDOW = 1 << 20
 """Events that are read at a time, of 64 bytes each; reading the next ones takes twice as much besides."""
@@ -61,12 +61,29 @@ _SPAN = """
 SELECT first_seq, last_seq, unmatched_frees > 0, EXISTS (FROM reallocs WHERE trace_id = $trace)
 FROM traces WHERE trace_id = $trace AND first_seq IS NOT NULL
 """
-_TYPES = "SELECT type_id, gc_tracked FROM types WHERE trace_id = $trace ORDER BY type_id"
+_TYPES = """
+SELECT type_id, gc_tracked, coalesce(list_position(['builtins.dict', 'builtins.list', 'builtins.tuple', 'builtins.float'], name), 0)
+       ::UTINYINT AS kind
+FROM types WHERE trace_id = $trace ORDER BY type_id
+"""
 _STARTS = """
 SELECT start_seq FROM gc_collections WHERE trace_id = $trace AND start_seq IS NOT NULL ORDER BY start_seq
 """
 
 Columns = dict[str, npt.NDArray[Any]]
+
+
+def _free_list_table() -> npt.NDArray[np.uint8]:
+    """``Steps.free_list`` by kind of type (as _TYPES numbers them) and eighths of the size, up to 31."""
+    table = np.zeros((5, 32), np.uint8)
+    for number, size in enumerate(
+        FREE_LIST_BYTES[:-1], 1
+    ):  # nothing tells the keys of a dict from other blocks
+        table[4 if number == len(FREE_LIST_BYTES) - 1 else min(number, 3), size >> 3] = number
+    return table
+
+
+_FREE_LIST = _free_list_table()
 
 
 def read_steps(connection: duckdb.DuckDBPyConnection, trace_id: int, window: int = WINDOW) -> Iterator[Steps]:
@@ -88,7 +105,7 @@ class _Reader:
         found = connection.execute(_SPAN, {"trace": trace_id}).fetchall()
         self._first, self._last, self._has_older, self._has_reallocs = found[0] if found else (0, -1, 0, 0)
         types = self._fetch(_TYPES)
-        self._types, self._tracked = types["type_id"], types["gc_tracked"]
+        self._types, self._tracked, self._kinds = types["type_id"], types["gc_tracked"], types["kind"]
         self._starts = self._fetch(_STARTS)["start_seq"]
 
     def next(self) -> Steps | None:
@@ -126,8 +143,9 @@ class _Reader:
         window.put(gone, blocks, alloc_seq="alloc_seq")
         window.fill(gone, is_free=True)
         blocks["gc_tracked"] = self._is_tracked(blocks["type_id"])
+        blocks["free_list"] = self._free_list(blocks["type_id"], blocks["size"])
         for rows in (made, gone):
-            for name in ("size", "domain", "stack_id", "address", "gc_tracked"):
+            for name in ("size", "domain", "stack_id", "address", "gc_tracked", "free_list"):
                 window.put(rows, blocks, **{name: name})
         self._put_garbage(window, made, gone, blocks)
         if self._has_reallocs:
@@ -149,6 +167,19 @@ class _Reader:
         window.put(rows, older, **{name: name for name in names})
         window.fill(rows, domain=np.where(older["known"], Domain.OBJECT, Domain.RAW), stack_id=0)
         window.fill(rows, gc_tracked=self._is_tracked(older["type_id"]), alloc_seq=NONE, is_free=True)
+
+    def _free_list(
+        self, type_id: npt.NDArray[np.int32], size: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.uint8]:
+        lists = np.zeros(len(type_id), np.uint8)
+        for kind in (1, 2, 3, 4):
+            for number in self._types[self._kinds == kind].tolist():
+                rows = np.flatnonzero(type_id == number)
+                eighths = size[rows] >> 3
+                lists[rows] = np.where(
+                    (size[rows] & 7 == 0) & (eighths < 32), _FREE_LIST[kind][np.minimum(eighths, 31)], 0
+                )
+        return lists
 
     def _is_tracked(self, type_id: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         if len(self._types) and self._types[-1] == len(self._types):  # numbered from 1 without gaps, as usual
@@ -206,6 +237,7 @@ class _Window:
             "realloc_of": np.full(count + 1, NONE, np.int64),
             "garbage": np.full(count + 1, NONE, np.int32),
             "address": np.empty(count + 1, np.int64),
+            "free_list": np.zeros(count + 1, np.uint8),
         }
         return count > 0
 
