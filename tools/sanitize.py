@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("tracekit", "tests", "tools", "sample_traces", "schemas", "benchmarks", "docs")
 FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
 TESTS = (
+    "tests/contract/test_collector_state.py",
     "tests/contract/test_exact.py",
     "tests/contract/test_marks.py",
     "tests/contract/test_native.py",
