@@ -443,8 +443,8 @@ COMMENT ON COLUMN notices.text IS 'The notice.';
 
 -- What simulations came to. These tables are empty in a store: their rows are in a file beside it, as simulated.py says.
 
-CREATE TYPE simulation_bound AS ENUM ('only', 'low', 'high');
-COMMENT ON TYPE simulation_bound IS 'Where a recording leaves room between two answers, low and high are both; only: there is one.';
+CREATE TYPE simulation_bound AS ENUM ('only', 'low', 'likely', 'high');
+COMMENT ON TYPE simulation_bound IS 'Where a recording leaves room between two answers, low and high are both, and likely is between them; only: there is one.';
 
 CREATE TABLE sim_timeline (
     trace_id        INTEGER NOT NULL,

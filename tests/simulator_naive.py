@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
-
 from simulator_naive_lists import NaiveLists
 
 from tracekit.events import Cause, Domain
@@ -187,6 +188,8 @@ class Block:
     free_list: int = -1
     doomed: int | None = None
     unreachable_since: int | None = None
+    lifetime: int | None = None
+    turn: int = 0
 
 
 class NaiveCollector:
@@ -206,6 +209,7 @@ class NaiveCollector:
         self.frozen = False
         self.turns = 0
         self.looked: list[tuple[int, int]] = []
+        self.lifetimes_used = 0
 
     @property
     def thresholds(self) -> list[int]:
@@ -234,6 +238,7 @@ class NaiveCollector:
             ):
                 self.collect_what_is_due(start, thresholds)
             self.condemn(number, Garbage.EARLY)
+            self.machine.lists.keep_keys()
         self.machine.lists.before(self.passed, seq)
         self.freeze(seq)
         self.due_until(seq - 1)
@@ -243,6 +248,9 @@ class NaiveCollector:
             self.passed_due += 1
             self.condemn(self.passed_due - 1, Garbage.LATE)
             self.machine.lists.due(self.passed_due - 1)
+            if self.settings.collector.garbage == Garbage.LIKELY:
+                self.ripen(int(self.reference.due()[self.passed_due - 1]), all_of_them=True)
+                self.condemn(self.passed_due - 1, Garbage.LIKELY)
 
     def freeze(self, seq: int) -> None:
         at = self.settings.collector.freeze_seq
@@ -252,6 +260,7 @@ class NaiveCollector:
             self.generations[3] = [block for row in self.generations for block in row]
             self.generations[:3] = [[], [], []]
             self.machine.lists.unreachable.clear()
+            self.machine.lists.in_use.clear()
             self.looked.append((2, at))
 
     def generation_of(self, seq: int) -> int:
@@ -268,6 +277,30 @@ class NaiveCollector:
             for block in sorted(blocks, key=lambda one: one.seq):
                 self.turns += 1
                 block.unreachable_since = self.turns
+
+    def next_turn(self) -> int:
+        """Which of the lifetimes comes next: 13, 26, 7, 20..."""
+        self.lifetimes_used += 13
+        return self.lifetimes_used % 32
+
+    def ripen(self, seq: int, *, all_of_them: bool = False) -> None:
+        """What was in use for its lifetime is not any more."""
+        blocks = [block for row in self.generations[:3] for block in row if block.lifetime is not None]
+        hidden = self.machine.lists.in_use
+        waiting: list[tuple[int, int, Block | tuple[int, int, int]]] = [
+            *((block.lifetime or 0, block.turn, block) for block in blocks),
+            *((lifetime, turn, (since, kind, turn)) for since, kind, lifetime, turn in hidden),
+        ]
+        for lifetime, _, one in sorted(waiting, key=lambda entry: entry[:2]):
+            since = one.seq if isinstance(one, Block) else one[0]
+            age = 0 if all_of_them else self.reference.lags[lifetime]
+            if since + age > seq:
+                continue
+            if isinstance(one, Block):
+                self.turns += 1
+                one.unreachable_since, one.lifetime = self.turns, None
+            else:
+                self.machine.lists.ripe((*one[:2], lifetime, one[2]), self.generation_of(since))
 
     def check(self, seq: int, stack_id: int) -> None:
         if self.waiting_at is not None and self.waiting_at != stack_id:
@@ -293,15 +326,21 @@ class NaiveCollector:
 
     def doom(self, block: Block) -> None:
         block.doomed = block.garbage
-        if self.settings.collector.garbage == Garbage.EARLY:
+        if self.settings.collector.garbage in (Garbage.EARLY, Garbage.LIKELY):
             # What happened to it: which recorded collections looked at it before the one that freed it.
             generation, block.doomed = 0, None
             for number in range(self.passed, block.garbage):
                 if self.reference.generation[number] >= generation:
                     block.doomed = number
                     generation = min(2, int(self.reference.generation[number]) + 1)
-        elif block.garbage < self.passed_due:
+        if self.settings.collector.garbage != Garbage.EARLY and block.garbage < self.passed_due:
             block.doomed = None
+        elif self.settings.collector.garbage == Garbage.LIKELY:
+            turn = self.next_turn()
+            if block.doomed is None:
+                block.lifetime, block.turn = turn, self.lifetimes_used
+                return
+            block.doomed += math.ceil((block.garbage - block.doomed) * Fraction(2 * turn + 1, 64))
         if block.doomed is None:
             self.turns += 1
             block.unreachable_since = self.turns
@@ -325,6 +364,7 @@ class NaiveCollector:
         self.count[: generation + 1] = [0] * (generation + 1)
         if generation < 2:
             self.count[generation + 1] += 1
+        self.ripen(seq)
         looked_at = self.generations[: generation + 1]
         gone = []
         for row in looked_at:
@@ -508,7 +548,7 @@ class NaiveMachine:
             self.collector.freed(block, counts=counts and not waits)
 
     def waits(self, kind: int, *, collected: bool) -> bool:
-        """Whether a block that the recording freed waits in a list of the model; ``collected``: in a flush."""
+        """Whether a block that the recording freed waits in a list of the model. ``collected``: flushed."""
         if not collected:
             return self.lists.ahead(kind) < 0 and self.lists.put(kind)
         if self.lists.owed[kind]:

@@ -40,7 +40,10 @@ class NaiveLists:
         self.spare: dict[int, list[int]] = {kind: [] for kind in range(24)}
         self.owed: Counter[int] = Counter()
         self.unreachable: list[tuple[int, int]] = []
+        self.in_use: list[tuple[int, int, int, int]] = []
+        """(since, kind, which lifetime, turn)"""
         self.names = -1_000_000
+        self.keys = 0
         self.interval = -1
         self.coming: list[Happening] = []
 
@@ -89,7 +92,7 @@ class NaiveLists:
         return int(self.reference.stop_seq[number - 1]) if number > 0 else 0
 
     def before(self, number: int, seq: float) -> None:
-        """All that happens before event ``seq`` in the interval that ends with recorded collection ``number``."""
+        """All that happens before event ``seq`` in the interval before recorded collection ``number``."""
         if not self.on or number >= len(self.reference):
             return
         if self.interval != number:
@@ -97,11 +100,14 @@ class NaiveLists:
         begin = self.begin_of(number)
         step = max(0, int(self.reference.start_seq[number]) - begin) // 32
         while self.coming and begin + step * self.coming[0][0] < seq:
-            _, kind, _, what = self.coming.pop(0)
+            slot, kind, _, what = self.coming.pop(0)
             collector = self.machine.collector
             if what == "garbage":
                 if self.garbage == Garbage.EARLY:
                     self.unreachable.append((0, kind))
+                elif self.garbage == Garbage.LIKELY:
+                    at = begin + step * slot
+                    self.in_use.append((at, kind, collector.next_turn(), collector.lifetimes_used))
             elif what == "go":
                 self.recorded[kind] -= 1
                 if not self.take(kind):
@@ -117,7 +123,15 @@ class NaiveLists:
     def over(self, number: int) -> None:
         """Recorded collection ``number`` began, and what happens from now on is after it."""
         if self.on:
+            self.keys = self.recorded[23] if self.reference.generation[number] == 2 else 0
             self.recorded = Counter(dict(enumerate(self.reference.lists.waiting[number + 1].tolist())))
+
+    def keep_keys(self) -> None:
+        """Tables of keys that the recording freed, and nobody knows which blocks they are."""
+        for _ in range(self.keys):
+            self.gain(23)
+            self.machine.note()
+        self.keys = 0
 
     def due(self, number: int) -> None:
         """Recorded collection ``number`` was due."""
@@ -125,6 +139,11 @@ class NaiveLists:
             generation = self.machine.collector.generation_of(self.begin_of(number))
             for kind in range(24):
                 self.unreachable += int(self.reference.lists.parked[number, kind]) * [(generation, kind)]
+
+    def ripe(self, one: tuple[int, int, int, int], generation: int) -> None:
+        """An object is not in use any more."""
+        self.in_use.remove(one)
+        self.unreachable.append((generation, one[1]))
 
     def collected(self, generation: int) -> None:
         """A collection of the model is at its end."""

@@ -9,9 +9,17 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tracekit.events import Cause, Domain
-from tracekit.simulator.parameters import PyMallocParameters
 from tracekit.simulator.freelists import LISTS, RecordedLists
-from tracekit.simulator.settings import CollectorSettings, Garbage, MachineSettings, Older, Reference
+from tracekit.simulator.parameters import PyMallocParameters
+from tracekit.simulator.settings import (
+    LAGS,
+    MOST_EVENTS,
+    CollectorSettings,
+    Garbage,
+    MachineSettings,
+    Older,
+    Reference,
+)
 from tracekit.store.steps import FREE_LIST_BYTES, IntArray, Steps
 
 SMALL_ARENAS = (
@@ -175,6 +183,7 @@ class _Recorder:
                 [row["seq"] for row in self.rows if not row["is_free"] and rng.random() < 0.05], np.int64
             ),
             lists=_lists(rng, total),
+            lags=tuple(sorted(rng.choice([0, 0, 3, 20, 80, MOST_EVENTS]) for _ in range(LAGS))),
         )
 
 

@@ -39,7 +39,7 @@ FREE_LISTS = 24
 FreeLists = Annotated[
     tuple[Annotated[int, Meta(ge=0, le=2**32 - 1)], ...], Meta(min_length=FREE_LISTS, max_length=FREE_LISTS)
 ]
-"""How many dead objects wait in CPython's free lists: dicts, lists, tuples of 1 to 20 items, floats, dict keys."""
+"""Dead objects that wait in free lists: dicts, lists, tuples of 1 to 20 items, floats, keys of dicts."""
 
 Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 """The number of a definition. 0 means "none" or "not known" and is never defined."""

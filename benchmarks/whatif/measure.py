@@ -42,10 +42,9 @@ class Real(Struct, frozen=True):
 
 
 class Setting(Struct, frozen=True):
-    """One setting: what the model said (collections by low and high bound), and what was."""
+    """One setting: what the model said, and what was."""
 
-    low_collections: list[int]
-    high_collections: list[int]
+    collections: list[int]
     low_bytes: int
     high_bytes: int
     real: Real
@@ -55,8 +54,7 @@ class Setting(Struct, frozen=True):
         """Collections of the model above the real ones, as a share: of the generation where it is most."""
         shares = [
             (said - was) / max(was, 1)
-            for said_all in (self.low_collections, self.high_collections)
-            for said, was in zip(said_all, self.real.collections, strict=True)
+            for said, was in zip(self.collections, self.real.collections, strict=True)
             if abs(said - was) > 1
         ]
         return max(shares, key=abs, default=0.0)
@@ -101,8 +99,10 @@ def real(log: Path) -> Real:
         return Real(collections, reader.footer.totals.peak_bytes)
 
 
-def simulated(store: Store, names: Sequence[str]) -> tuple[Recording, dict[str, tuple[Outcome, Outcome]]]:
-    """The outcomes by low and high bound for each setting."""
+def simulated(
+    store: Store, names: Sequence[str]
+) -> tuple[Recording, dict[str, tuple[Outcome, Outcome, Outcome]]]:
+    """The outcomes by low bound, likely course and high bound for each setting."""
     recording = read_recording(store)
     _, second, third = store.header.collector.thresholds
 
@@ -113,10 +113,14 @@ def simulated(store: Store, names: Sequence[str]) -> tuple[Recording, dict[str, 
             recording.parameters, collector=collector, collects_at_checks=recording.collects_at_checks
         )
 
-    wanted = {name: (settings(name, Garbage.EARLY), settings(name, Garbage.LATE)) for name in names}
-    machines = [one for pair in wanted.values() for one in pair]
+    garbage = (Garbage.EARLY, Garbage.LIKELY, Garbage.LATE)
+    wanted = {name: [settings(name, one) for one in garbage] for name in names}
+    machines = [one for told in wanted.values() for one in told]
     outcomes = run_machines(store, recording, machines, lambda _: None)
-    return recording, {name: (outcomes[low], outcomes[high]) for name, (low, high) in wanted.items()}
+    return recording, {
+        name: (outcomes[low], outcomes[likely], outcomes[high])
+        for name, (low, likely, high) in wanted.items()
+    }
 
 
 def garbage_share(store: Store) -> float:
@@ -137,12 +141,11 @@ def program(python: str, name: str, settings: Sequence[str], folder: Path) -> Pr
         events, garbage = store.totals.events, garbage_share(store)
     found = {
         setting: Setting(
-            low_collections=generation_counts(low.collections.generation),
-            high_collections=generation_counts(high.collections.generation),
+            collections=generation_counts(likely.collections.generation),
             low_bytes=low.peak.live_bytes,
             high_bytes=high.peak.live_bytes,
             real=real(logs[setting]),
         )
-        for setting, (low, high) in outcomes.items()
+        for setting, (low, likely, high) in outcomes.items()
     }
     return Program(events, garbage, found)

@@ -37,8 +37,7 @@ def _table(found: dict[str, Program]) -> str:
 
 
 def _row(name: str, one: Program, setting: str, figures: Setting) -> str:
-    low, high = figures.low_collections, figures.high_collections
-    said = _counts(high) if low == high else f"{_counts(low)} to {_counts(high)}"
+    said = _counts(figures.collections)
     title = f"`{name}` ({100 * one.garbage:.0f} % garbage)" if name else ""
     peak = f"{figures.low_bytes / 1e6:.2f} to {figures.high_bytes / 1e6:.2f}"
     outside = f"{100 * figures.outside:.1f} %" if figures.outside > SLACK else ""

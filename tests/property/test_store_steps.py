@@ -26,7 +26,12 @@ slow = settings(max_examples=examples(15), deadline=None, suppress_health_check=
 STEPS = """
 WITH mine AS (
     SELECT a.*, coalesce(t.gc_tracked, false) AS gc_tracked, coalesce(r.realloc_of, -1) AS realloc_of,
-           CASE WHEN freed_by = 'gc' THEN coalesce(g.number, -1) ELSE -1 END::INTEGER AS garbage
+           CASE WHEN freed_by = 'gc' THEN coalesce(g.number, -1) ELSE -1 END::INTEGER AS garbage,
+           CASE WHEN t.name = 'builtins.dict' AND size = 64 THEN 1
+                WHEN t.name = 'builtins.list' AND size = 56 THEN 2
+                WHEN t.name = 'builtins.tuple' AND size BETWEEN 48 AND 200 AND size % 8 = 0 THEN size // 8 - 3
+                WHEN t.name = 'builtins.float' AND size = 24 THEN 23
+                ELSE 0 END::UTINYINT AS free_list
     FROM allocations a
     LEFT JOIN types t ON t.trace_id = a.trace_id AND t.type_id = a.type_id
     LEFT JOIN reallocs r ON r.trace_id = a.trace_id AND r.alloc_seq = a.alloc_seq
@@ -36,16 +41,16 @@ WITH mine AS (
     WHERE a.trace_id = $trace)
 SELECT alloc_seq AS seq, allocated_ns AS time_ns, false AS is_free, alloc_seq, size,
        enum_code(domain)::UTINYINT AS domain, stack_id, 0::UTINYINT AS cause, thread_id, gc_tracked,
-       realloc_of, garbage, address
+       realloc_of, garbage, address, free_list
 FROM mine
 UNION ALL
 SELECT free_seq, freed_ns, true, alloc_seq, size, enum_code(domain)::UTINYINT, stack_id,
-       enum_code(freed_by)::UTINYINT, freed_thread_id, gc_tracked, -1, garbage, address
+       enum_code(freed_by)::UTINYINT, freed_thread_id, gc_tracked, -1, garbage, address, free_list
 FROM mine WHERE free_seq IS NOT NULL
 UNION ALL
 SELECT u.seq, u.time_ns, true, -1, coalesce(o.block_size, 0),
        CASE WHEN o.address IS NULL THEN 0 ELSE 2 END::UTINYINT, 0, enum_code(u.cause)::UTINYINT, u.thread_id,
-       coalesce(t.gc_tracked, false), -1, -1, u.address
+       coalesce(t.gc_tracked, false), -1, -1, u.address, 0::UTINYINT
 FROM unmatched_frees u
 LEFT JOIN older_blocks o ON o.trace_id = u.trace_id AND o.free_seq = u.seq
 LEFT JOIN types t ON t.trace_id = u.trace_id AND t.type_id = u.type_id
@@ -116,6 +121,29 @@ def test_blocks_older_than_the_recording(tmp_path: Path) -> None:
     assert steps.domain[older].tolist() == [Domain.OBJECT, Domain.RAW]
     assert steps.address[older].tolist() == [first + 64, 0x1000]
     assert steps.gc_tracked.tolist() == [True, False, False, True]
+
+
+def test_objects_of_free_lists(tmp_path: Path) -> None:
+    """Dicts, lists, tuples and floats, if they have the size that such an object has."""
+    build = traces.TraceBuilder()
+    types = {name: build.type(f"builtins.{name}", gc_tracked=name != "float") for name in ("list", "float")}
+    types |= {name: build.type(f"builtins.{name}", gc_tracked=True) for name in ("dict", "tuple", "set")}
+    objects = [("dict", 64), ("dict", 65), ("list", 56), ("list", 64), ("tuple", 40), ("tuple", 48)]
+    objects += [
+        ("tuple", 52),
+        ("tuple", 200),
+        ("tuple", 208),
+        ("tuple", 1 << 40),
+        ("float", 24),
+        ("float", 32),
+    ]
+    objects += [("set", 64), ("dict", 0), ("dict", 64)]
+    for name, size in objects:
+        build.free(build.allocate(size), type_id=types[name])
+    with open_store(traces.write_log(tmp_path / "a.tkt", build.finish()), cache=False) as store:
+        (steps,) = check(store, 1, 1 << 19)
+    wanted = [1, 0, 2, 0, 0, 3, 0, 22, 0, 0, 23, 0, 0, 0, 1]
+    assert steps.free_list.tolist() == [number for number in wanted for _ in ("allocation", "free")]
 
 
 def test_garbage_reallocs_and_an_open_end(tmp_path: Path) -> None:

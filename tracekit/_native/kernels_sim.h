@@ -204,7 +204,7 @@ static inline int64_t tk_sim_block_bytes(const tk_sim_pymalloc *self, int32_t sz
 /* -- the collector --------------------------------------------------------------------------------------- */
 
 enum { TK_SIM_GENERATIONS = 3 };
-enum { TK_SIM_RECORDED, TK_SIM_EARLY, TK_SIM_LATE }; /* settings.Garbage */
+enum { TK_SIM_RECORDED, TK_SIM_EARLY, TK_SIM_LATE, TK_SIM_LIKELY }; /* settings.Garbage */
 
 typedef struct {
     int64_t seq, generation, examined, freed_blocks, freed_bytes, asked;
@@ -222,6 +222,16 @@ typedef struct {
     tk_sim_garbage *items;
     size_t count, room;
 } tk_sim_gone;
+
+/* What may be in use for some time yet, from `ripe` on: blocks, and objects that the recording put into a free list, which
+   have an `alloc_seq` of their own making and TK_SIM_HIDDEN for `what`. */
+typedef struct {
+    tk_sim_gone gone;
+    size_t ripe;
+} tk_sim_queue;
+
+enum { TK_SIM_LAGS = 32 };
+#define TK_SIM_HIDDEN UINT64_MAX
 
 typedef struct {
     tk_sim_garbage garbage;
@@ -252,6 +262,9 @@ typedef struct {
     int64_t young_from, middle_from, frozen_until;
     int64_t tracked[TK_SIM_GENERATIONS];
     tk_sim_gone unreachable[TK_SIM_GENERATIONS];
+    int64_t lags[TK_SIM_LAGS]; /* events for which a block is in use, LIKELY */
+    tk_sim_queue in_use[TK_SIM_LAGS];
+    uint64_t turn;
     int64_t *doomed_first, *doomed_last; /* by recorded collection: number in `doomed`, -1: none */
     tk_sim_doomed *doomed;
     int64_t doomed_count, doomed_room, doomed_unused;
@@ -268,6 +281,7 @@ static inline int tk_sim_generation_of(const tk_sim_collector *self, int64_t all
 /* -- free lists ------------------------------------------------------------------------------------------ */
 
 enum { TK_SIM_LISTS = 24 }; /* dict, list, tuples of 1 to 20 items, float, keys of a dict: the last two do not count */
+enum { TK_SIM_KEYS = TK_SIM_LISTS - 1 };
 
 typedef struct {
     bool known; /* and the collections of the model are not the recorded ones */
@@ -416,10 +430,13 @@ bool tk_sim_collector_begin(tk_sim *sim);
 tk_sim_ending tk_sim_collector_before(tk_sim *sim, int64_t seq);
 tk_sim_ending tk_sim_collect_generations(tk_sim *sim, int64_t seq);
 tk_sim_ending tk_sim_collector_due(tk_sim *sim, int64_t seq, int32_t stack_id);
+bool tk_sim_collector_in_use(tk_sim_collector *self, tk_sim_garbage garbage);
 tk_sim_ending tk_sim_collector_doom(tk_sim_collector *self, tk_sim_garbage garbage, int64_t collection);
 
 /* kernels_sim_freelists.c. Recorded collection `number` - 1 is over. */
 void tk_sim_lists_interval(tk_sim *sim, int64_t number);
+/* It freed so many tables of keys that waited, of which the model has what it did not free itself. */
+tk_sim_ending tk_sim_lists_kept(tk_sim *sim, int64_t keys);
 /* So many blocks less than the recording has; which ones nobody knows, so they keep their
    places. */
 void tk_sim_lists_owe(tk_sim *sim, int which, int blocks);

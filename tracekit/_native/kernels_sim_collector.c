@@ -39,8 +39,7 @@ static void set_thresholds(tk_sim_collector *self) {
 
 /* -- blocks that recorded collections freed -------------------------------------------------------------- */
 
-static bool is_unreachable(tk_sim_collector *self, tk_sim_garbage garbage) {
-    tk_sim_gone *gone = &self->unreachable[tk_sim_generation_of(self, garbage.block)];
+static bool add_gone(tk_sim_gone *gone, tk_sim_garbage garbage) {
     if (gone->count == gone->room) {
         size_t room = gone->room < 64 ? 64 : gone->room + gone->room / 2;
         tk_sim_garbage *items = realloc(gone->items, room * sizeof *items);
@@ -51,6 +50,44 @@ static bool is_unreachable(tk_sim_collector *self, tk_sim_garbage garbage) {
         gone->room = room;
     }
     gone->items[gone->count++] = garbage;
+    return true;
+}
+
+static bool is_unreachable(tk_sim_collector *self, tk_sim_garbage garbage) {
+    return add_gone(&self->unreachable[tk_sim_generation_of(self, garbage.block)], garbage);
+}
+
+enum { LAG_STRIDE = 13 };
+
+/* Blocks go through all lifetimes, and neighbours get one that is far from each other's. */
+static int next_turn(tk_sim_collector *self) {
+    return (int)(++self->turn * LAG_STRIDE % TK_SIM_LAGS);
+}
+
+bool tk_sim_collector_in_use(tk_sim_collector *self, tk_sim_garbage garbage) {
+    return add_gone(&self->in_use[next_turn(self)].gone, garbage);
+}
+
+/* What is not in use any more at event `seq`. */
+static bool ripen(tk_sim *sim, int64_t seq, bool all) {
+    tk_sim_collector *self = &sim->collector;
+    for (int which = 0; which < TK_SIM_LAGS; which++) {
+        tk_sim_queue *queue = &self->in_use[which];
+        int64_t since = seq - (all ? 0 : self->lags[which]);
+        for (; queue->ripe < queue->gone.count && queue->gone.items[queue->ripe].block <= since; queue->ripe++) {
+            tk_sim_garbage garbage = queue->gone.items[queue->ripe];
+            if (garbage.what == TK_SIM_HIDDEN) {
+                sim->lists.hidden[tk_sim_generation_of(self, garbage.block)][garbage.which]++;
+            } else if (!is_unreachable(self, garbage)) {
+                return false;
+            }
+        }
+        if (queue->ripe > 0 && queue->ripe * 2 >= queue->gone.count) { /* at most as much is moved as was taken */
+            queue->gone.count -= queue->ripe;
+            memmove(queue->gone.items, queue->gone.items + queue->ripe, queue->gone.count * sizeof *queue->gone.items);
+            queue->ripe = 0;
+        }
+    }
     return true;
 }
 
@@ -102,18 +139,24 @@ static bool condemn(tk_sim_collector *self, int64_t number) {
 }
 
 static bool has_doomed(tk_sim_collector *self, tk_sim_garbage garbage, int64_t collection) {
+    if (self->garbage != TK_SIM_EARLY && collection < self->next_due) {
+        return is_unreachable(self, garbage); /* it was made while that collection was waiting */
+    }
     if (self->garbage == TK_SIM_LATE) {
-        /* Made while that collection was waiting: it is garbage already. */
-        return collection < self->next_due ? is_unreachable(self, garbage) : doom(self, collection, garbage);
+        return doom(self, collection, garbage);
     }
     /* _last_survived */
     int64_t first = self->next;
     if (first >= collection) {
-        return is_unreachable(self, garbage);
+        return self->garbage == TK_SIM_LIKELY ? tk_sim_collector_in_use(self, garbage) : is_unreachable(self, garbage);
     }
     int64_t last = first, middle = self->generation[first] > 0 ? first : self->first_middle[first];
     if (middle < collection) {
         last = middle > self->last_full[collection] ? middle : self->last_full[collection];
+    }
+    if (self->garbage == TK_SIM_LIKELY) {
+        /* Some time until the collection that found it, for each share of it in turn. */
+        last += ((collection - last) * (2 * next_turn(self) + 1) + 2 * TK_SIM_LAGS - 1) / (2 * TK_SIM_LAGS);
     }
     return doom(self, last, garbage);
 }
@@ -142,6 +185,9 @@ static tk_sim_ending collect(tk_sim *sim, int64_t seq, int generation, bool aske
         self->count[generation + 1]++;
     }
     int64_t examined = 0, freed_blocks = 0, freed_bytes = 0, survivors = 0;
+    if (!ripen(sim, seq, false)) {
+        return TK_SIM_NO_MEMORY;
+    }
     for (int younger = 0; younger <= generation; younger++) {
         self->count[younger] = 0;
         examined += self->tracked[younger];
@@ -228,6 +274,9 @@ static void freeze_before(tk_sim *sim, int64_t seq) {
         self->tracked[generation] = self->count[generation] = 0;
         self->unreachable[generation].count = 0;
     }
+    for (int which = 0; which < TK_SIM_LAGS; which++) {
+        self->in_use[which].gone.count = self->in_use[which].ripe = 0;
+    }
     tk_sim_lists_freeze(sim);
 }
 
@@ -235,6 +284,7 @@ static tk_sim_ending recorded(tk_sim *sim, int64_t number) {
     tk_sim_collector *self = &sim->collector;
     int64_t seq = self->start_seq[number];
     self->next = number + 1;
+    int64_t keys = sim->lists.known && self->generation[number] == 2 ? sim->lists.recorded[TK_SIM_KEYS] : 0;
     tk_sim_lists_interval(sim, number + 1);
     int64_t count = self->count[0] + self->correction[number];
     self->count[0] = count > 0 ? count : 0;
@@ -249,7 +299,7 @@ static tk_sim_ending recorded(tk_sim *sim, int64_t number) {
         end = TK_SIM_NO_MEMORY;
     }
     set_thresholds(self);
-    return end;
+    return end == TK_SIM_DONE ? tk_sim_lists_kept(sim, keys) : end;
 }
 
 /* _due_until */
@@ -257,13 +307,13 @@ static bool due_until(tk_sim *sim, int64_t seq) {
     tk_sim_collector *self = &sim->collector;
     while (self->next_due < self->total && self->due_seq[self->next_due] <= seq) {
         int64_t number = self->next_due++;
-        if (self->garbage != TK_SIM_LATE) {
-            continue;
-        }
-        if (!condemn(self, number)) {
+        if (self->garbage == TK_SIM_LIKELY && !ripen(sim, self->due_seq[number], true)) {
             return false;
         }
-        if (sim->lists.known) {
+        if (self->garbage != TK_SIM_EARLY && !condemn(self, number)) {
+            return false;
+        }
+        if (self->garbage == TK_SIM_LATE && sim->lists.known) {
             tk_sim_lists_condemn(sim, number);
         }
     }
@@ -335,5 +385,8 @@ void tk_sim_collector_end(tk_sim_collector *self) {
     free(self->collections);
     for (int generation = 0; generation < TK_SIM_GENERATIONS; generation++) {
         free(self->unreachable[generation].items);
+    }
+    for (int which = 0; which < TK_SIM_LAGS; which++) {
+        free(self->in_use[which].gone.items);
     }
 }

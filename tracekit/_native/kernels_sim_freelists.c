@@ -89,8 +89,11 @@ static int part(int count, int slot) {
     return count < 0 ? -share : share;
 }
 
-static tk_sim_ending unseen(tk_sim *sim, int64_t number, int slot) {
+/* What happened in a slot, the one that ends with event `end_seq`. */
+static tk_sim_ending unseen(tk_sim *sim, int64_t end_seq) {
     tk_sim_lists *lists = &sim->lists;
+    int64_t number = sim->collector.next;
+    int slot = lists->slot;
     int64_t *count = &sim->collector.count[0];
     for (int which = 0; which < TK_SIM_LISTS; which++) {
         int64_t at = number * TK_SIM_LISTS + which;
@@ -111,11 +114,25 @@ static tk_sim_ending unseen(tk_sim *sim, int64_t number, int slot) {
                 *count -= which < TRACKED_LISTS && *count > 0;
             }
         }
+        int parked = part(lists->parked[at], slot);
         if (sim->collector.garbage == TK_SIM_EARLY) {
-            lists->hidden[0][which] += part(lists->parked[at], slot);
+            lists->hidden[0][which] += parked;
+        }
+        for (; sim->collector.garbage == TK_SIM_LIKELY && parked > 0; parked--) {
+            if (!tk_sim_collector_in_use(&sim->collector, (tk_sim_garbage){end_seq, TK_SIM_HIDDEN, which})) {
+                return TK_SIM_NO_MEMORY;
+            }
         }
     }
     return TK_SIM_DONE;
+}
+
+tk_sim_ending tk_sim_lists_kept(tk_sim *sim, int64_t keys) {
+    tk_sim_ending end = TK_SIM_DONE;
+    for (; end == TK_SIM_DONE && keys > 0; keys--) {
+        end = obtain(sim, TK_SIM_KEYS);
+    }
+    return end;
 }
 
 void tk_sim_lists_interval(tk_sim *sim, int64_t number) {
@@ -140,7 +157,9 @@ tk_sim_ending tk_sim_lists_before(tk_sim *sim, int64_t seq, bool all) {
     tk_sim_lists *lists = &sim->lists;
     while (lists->known && sim->collector.next < sim->collector.total && lists->slot < SLOTS &&
            (all || tk_sim_lists_next(sim) < seq)) {
-        tk_sim_ending end = unseen(sim, sim->collector.next, ++lists->slot);
+        int64_t end_seq = tk_sim_lists_next(sim);
+        lists->slot++;
+        tk_sim_ending end = unseen(sim, end_seq);
         if (end != TK_SIM_DONE) {
             return end;
         }

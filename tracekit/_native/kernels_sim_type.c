@@ -13,7 +13,7 @@ enum {
     ARENA_SIZE, POOL_SIZE, POOL_OVERHEAD, ALIGNMENT_SHIFT, SIZE_CLASSES, POOLS_PER_ARENA, PAGE_SIZE, MEMORY_LIMIT,
     BASE_BYTES, SAMPLE_EVERY, KEEP_PLACES, SMALL_THRESHOLD, SMALL_DOMAINS, BY_REALLOC, BY_GC, OF_UNKNOWN_CAUSE, COLLECTS_AT_CHECKS, ENABLED, GARBAGE, FREEZES, FREEZE_SEQ, OWN_THRESHOLDS,
     THRESHOLDS, COUNTS = THRESHOLDS + TK_SIM_GENERATIONS, LONG_LIVED_TOTAL = COUNTS + TK_SIM_GENERATIONS,
-    LONG_LIVED_PENDING, NUMBERS
+    LONG_LIVED_PENDING, LAGS, NUMBERS = LAGS + TK_SIM_LAGS
 };
 
 /* And in `columns`: the recording's collections, call paths, and what there was at the start (older.Layout). */
@@ -113,9 +113,15 @@ static const char *set_numbers(tk_sim *sim, const int64_t *of) {
         sim->collector.thresholds[generation] = of[THRESHOLDS + generation];
         sim->collector.count[generation] = of[COUNTS + generation];
     }
-    if (!is_within(of[GARBAGE], TK_SIM_RECORDED, TK_SIM_LATE) || !is_within(of[LONG_LIVED_TOTAL], -few, few) ||
+    if (!is_within(of[GARBAGE], TK_SIM_RECORDED, TK_SIM_LIKELY) || !is_within(of[LONG_LIVED_TOTAL], -few, few) ||
         !is_within(of[LONG_LIVED_PENDING], -few, few)) {
         return "counts that no collector has";
+    }
+    for (int which = 0; which < TK_SIM_LAGS; which++) {
+        if (!is_within(of[LAGS + which], 0, TK_SIM_MOST_BYTES)) {
+            return "lifetimes that no block has";
+        }
+        sim->collector.lags[which] = of[LAGS + which];
     }
     if (!is_within(of[SMALL_THRESHOLD], 0, of[SIZE_CLASSES] << of[ALIGNMENT_SHIFT])) {
         return "sizes that pymalloc cannot be built with";

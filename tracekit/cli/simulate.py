@@ -239,9 +239,12 @@ def _keep(store: Store, results: Sequence[Simulated]) -> None:
 
     kept = {}
     for result in results:
-        only = result.low is result.high
-        bounds = {"only": result.high} if only else {"low": result.low, "high": result.high}
-        kept[result.simulation.scenario] = {name: _tables(outcome) for name, outcome in bounds.items()}
+        courses = result.courses
+        named = {"low": courses.low, "likely": courses.likely, "high": courses.high}
+        kept[result.simulation.scenario] = {
+            name: _tables(outcome)
+            for name, outcome in ({"only": courses.high} if courses.certain else named).items()
+        }
     trouble = save(store, kept)
     if trouble:
         say(f"note: {trouble}")

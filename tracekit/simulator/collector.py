@@ -12,13 +12,16 @@ collections freed, and settings.Garbage says from when on it takes them for unre
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tracekit.simulator.freelists import LISTS, SLOTS, TRACKED_LISTS, FreeLists, part
-from tracekit.simulator.settings import CollectorSettings, Garbage, Reference
+from tracekit.simulator.freelists import KEYS, LISTS, SLOTS, TRACKED_LISTS, FreeLists, part
+from tracekit.simulator.settings import LAGS, CollectorSettings, Garbage, Reference
 
 NUM_GENERATIONS = 3
+
+LAG_STRIDE = 13
 
 
 class SimulatedCollection(NamedTuple):
@@ -40,8 +43,9 @@ class Collector:
     """Counts, thresholds and generations. Feed it the events in their order and read ``collections``.
 
     For each event: :meth:`before`, then :meth:`check` and :meth:`allocated` for an allocation, or
-    :meth:`freed`. ``release`` is called with the ``alloc_seq`` of each block that the model finds unreachable,
-    frees it, calls :meth:`freed` for it and returns its bytes; None when it went to a free list.
+    :meth:`freed`. ``release`` is called with the ``alloc_seq`` of each block that the model finds
+    unreachable, frees it, calls :meth:`freed` for it and returns its bytes; None when it went to a free
+    list.
     """
 
     def __init__(
@@ -78,6 +82,10 @@ class Collector:
         self._tracked = [0, 0, 0]
         # Blocks that are unreachable, by the generation that they are in.
         self._unreachable: list[list[int]] = [[], [], []]
+        # Those that may be in use for some time yet, by how long that is: since when, and if they are
+        # objects that the recording put into a free list, into which.
+        self._in_use: list[deque[tuple[int, int | None]]] = [deque() for _ in reference.lags]
+        self._turn = 0
         # Blocks that will be: by the number of the recorded collection from which on they are.
         self._doomed: dict[int, list[int]] = {}
         self._first_middle, self._last_full = _examinations(reference)
@@ -163,6 +171,7 @@ class Collector:
             self.count[younger] = 0
         examined = sum(self._tracked[: generation + 1])
         freed_blocks = freed_bytes = 0
+        self._ripen(seq, self._reference.lags)
         for younger in range(generation + 1):
             gone, self._unreachable[younger] = self._unreachable[younger], []
             released = [size for size in map(self._release, gone) if size is not None]
@@ -203,6 +212,9 @@ class Collector:
         while self._next_due < len(self._due) and self._due[self._next_due] <= seq:
             number = self._next_due
             self._next_due += 1
+            if self._settings.garbage == Garbage.LIKELY:
+                self._ripen(self._due[number], [0] * LAGS)
+                self._condemn(number)
             if self._settings.garbage == Garbage.LATE:
                 self._condemn(number)
                 if self._lists is not None:
@@ -217,7 +229,9 @@ class Collector:
         reference, seq = self._reference, self._starts[number]
         self._next = number + 1
         self._slot = 0
+        keys = 0
         if self._lists is not None:
+            keys = self._lists.recorded[KEYS] if reference.generation[number] == 2 else 0
             self._lists.recorded = self._lists.waiting[number + 1].copy()
         self.count[0] = max(0, self.count[0] + int(reference.correction[number]))
         if reference.asked[number]:
@@ -227,6 +241,8 @@ class Collector:
         if self._settings.garbage == Garbage.EARLY:
             self._condemn(number)
         self._thresholds = self._thresholds_now()
+        if self._lists is not None:
+            self._lists.kept(KEYS, keys)
 
     def _thresholds_now(self) -> list[int]:
         return list(self._settings.thresholds or self._reference.thresholds[self._next].tolist())
@@ -241,6 +257,8 @@ class Collector:
         self._tracked = [0, 0, 0]
         self._unreachable = [[], [], []]
         self._hidden = [[0] * LISTS for _ in range(NUM_GENERATIONS)]
+        for blocks in self._in_use:
+            blocks.clear()
         self.count = [0, 0, 0]
 
     # -- what no event tells ---------------------------------------------------------------------------------
@@ -250,16 +268,18 @@ class Collector:
         return self._stops[number - 1] if number else 0
 
     def _unseen_before(self, seq: int | None) -> None:
-        """What happened to free lists in the interval that is under way, before event ``seq``; None: all of it."""
+        """What happened to free lists in this interval before event ``seq``; None: all of it."""
         if self._lists is None or self._next == len(self._starts):
             return
         begin = self._interval_from(self._next)
         step = max(0, self._starts[self._next] - begin) // SLOTS
         while self._slot < SLOTS and (seq is None or begin + step * (self._slot + 1) < seq):
             self._slot += 1
-            self._unseen(self._lists, self._next, self._slot)
+            self._unseen(self._lists, begin + step * self._slot)
 
-    def _unseen(self, lists: FreeLists, number: int, slot: int) -> None:
+    def _unseen(self, lists: FreeLists, at: int) -> None:
+        """What happened in a slot, the one that ends with event ``at``."""
+        number, slot = self._next, self._slot
         for which, drift in enumerate(lists.drift[number]):
             objects = part(drift, slot)
             lists.recorded[which] += objects
@@ -273,8 +293,12 @@ class Collector:
                 if not lists.put(which):
                     lists.give_up(which)
                     self.count[0] -= which < TRACKED_LISTS and self.count[0] > 0
+            parked = part(lists.parked[number][which], slot)
             if self._settings.garbage == Garbage.EARLY:
-                self._hidden[0][which] += part(lists.parked[number][which], slot)
+                self._hidden[0][which] += parked
+            elif self._settings.garbage == Garbage.LIKELY:
+                for _ in range(parked):
+                    self._in_use[self._next_turn()].append((at, which))
 
     # -- generations -----------------------------------------------------------------------------------------
 
@@ -288,14 +312,23 @@ class Collector:
 
     def _doom(self, alloc_seq: int, collection: int) -> None:
         """Note from when on a block is taken for unreachable that recorded ``collection`` freed."""
-        late = self._settings.garbage == Garbage.LATE
-        survived = collection if late else self._last_survived(self._next, collection)
-        if survived is not None and survived < (self._next_due if late else self._next):
-            survived = None  # it was made while that collection was waiting
-        if survived is None:
+        when = self._settings.garbage
+        if when != Garbage.EARLY and collection < self._next_due:
+            at = None  # it was made while that collection was waiting
+        elif when == Garbage.LATE:
+            at = collection
+        else:
+            at = self._last_survived(self._next, collection)
+            if at is not None and when == Garbage.LIKELY:
+                # Some time until the collection that found it, for each share of it in turn.
+                at += -(-(collection - at) * (2 * self._next_turn() + 1) // (2 * LAGS))
+            elif at is None and when == Garbage.LIKELY:
+                self._in_use[self._next_turn()].append((alloc_seq, None))
+                return
+        if at is None:
             self._unreachable[self._generation_of(alloc_seq)].append(alloc_seq)
         else:
-            self._doomed.setdefault(survived, []).append(alloc_seq)
+            self._doomed.setdefault(at, []).append(alloc_seq)
 
     def _last_survived(self, first: int, collection: int) -> int | None:
         """The last recorded collection that examined a block and left it alive.
@@ -312,6 +345,21 @@ class Collector:
         if middle < collection:
             last = max(middle, self._last_full[collection])
         return last
+
+    def _next_turn(self) -> int:
+        """Blocks go through all lifetimes, and neighbours get one that is far from each other's."""
+        self._turn += 1
+        return self._turn * LAG_STRIDE % LAGS
+
+    def _ripen(self, seq: int, lags: Sequence[int]) -> None:
+        """What is not in use any more at event ``seq``."""
+        for lag, blocks in zip(lags, self._in_use, strict=True):
+            while blocks and blocks[0][0] + lag <= seq:
+                since, which = blocks.popleft()
+                if which is None:
+                    self._unreachable[self._generation_of(since)].append(since)
+                else:
+                    self._hidden[self._generation_of(since)][which] += 1
 
     def _condemn(self, number: int) -> None:
         """The blocks that are unreachable from recorded collection ``number`` on."""

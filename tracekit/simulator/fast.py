@@ -173,6 +173,7 @@ def _numbers(settings: MachineSettings, reference: Reference) -> IntArray:
         *(collector.thresholds or (0, 0, 0)),
         *reference.counts,
         *reference.long_lived,
+        *reference.lags,
     )
     if any(abs(number) > MOST for number in numbers):
         raise ValueError("numbers that no machine has")

@@ -1,16 +1,17 @@
-"""Free lists of dicts, lists, tuples and floats: dead objects that wait to be used again, above the allocator.
+"""Free lists of dicts, lists, tuples and floats: dead objects that wait to be used again.
 
-Beside Objects/dictobject.c, listobject.c, tupleobject.c and floatobject.c (3.11, 3.12) and Include/internal/pycore_freelist.h
-(3.13). What waits in a free list is no event: neither when an object goes there nor when one comes from there is a
-block freed or allocated, and count 0 of the collector stays as it is. While a recorded program and a simulated one
-have the same in their lists that makes no difference, and it is enough to know where they begin to differ:
-collections put dead objects there at other times, and full collections empty them at other times. Not every
-object comes from a list when one waits there (``list()`` and ``dict()`` allocate), so a block of the recording is
-one that the model need not allocate only where the model has more in its list than the recording had.
+Beside Objects/dictobject.c, listobject.c, tupleobject.c and floatobject.c (3.11, 3.12) and
+Include/internal/pycore_freelist.h (3.13). What waits in a free list is no event: neither when an object goes
+there nor when one comes from there is a block freed or allocated, and count 0 of the collector stays as it
+is. While a recorded program and a simulated one have the same in their lists that makes no difference, and
+it is enough to know where they begin to differ: collections put dead objects there at other times, and full
+collections empty them at other times. Not every object comes from a list when one waits there (``list()``
+and ``dict()`` allocate), so a block of the recording is one that the model need not allocate only where the
+model has more in its list than the recording had.
 
-So a recording that says how long the lists were when collections began and ended says how many objects came from
-there between two collections, net of those that went there (``drift``), and how many each collection put there
-(``parked``). When in the interval is not known: it is spread over SLOTS instants.
+So a recording that says how long the lists were when collections began and ended says how many objects came
+from there between two collections, net of those that went there (``drift``), and how many each collection
+put there (``parked``). When in the interval is not known: it is spread over SLOTS instants.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ MAXFREELIST = (80, 80, *[2000] * 20, 100, 80)
 
 TRACKED_LISTS = LISTS - 2
 """The others hold what the collector does not count."""
+
+KEYS = LISTS - 1
+"""Tables of keys of dicts: no event tells them from other blocks, so that they go as they went."""
 
 SLOTS = 32
 """Instants between two recorded collections over which what happened unseen is spread."""
@@ -61,7 +65,7 @@ class RecordedLists:
 
     @classmethod
     def of(cls, numfree: tuple[int, ...], lengths: IntArray, generation: IntArray) -> RecordedLists:
-        """From the lengths at the start, and before and after each collection: ``lengths[k, 0 or 1, list]``."""
+        """From lengths at the start, and before and after each collection: ``lengths[k, 0 or 1, list]``."""
         before, after = (
             np.clip(lengths[:, 0], 0, max(MAXFREELIST)),
             np.clip(lengths[:, 1], 0, max(MAXFREELIST)),
@@ -77,7 +81,7 @@ class RecordedLists:
 
 
 def part(count: int, slot: int) -> int:
-    """The share of slot number ``slot`` (from 1 on) of so many objects; of all SLOTS together it is ``count``."""
+    """The share of slot ``slot`` (from 1 on) of so many objects; of all SLOTS together it is ``count``."""
     whole = abs(count)
     share = whole * slot // SLOTS - whole * (slot - 1) // SLOTS
     return share if count > 0 else -share
@@ -129,6 +133,11 @@ class FreeLists:
         for _ in range(objects):
             if not self.put(which):
                 self.give_up(which)
+
+    def kept(self, which: int, objects: int) -> None:
+        """The recording freed so many that waited, of which the model has what it did not free itself."""
+        for _ in range(objects):
+            self.obtain(which)
 
     def clear(self) -> None:
         """``clear_freelists``, at the end of a full collection."""

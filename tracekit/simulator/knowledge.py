@@ -50,14 +50,14 @@ def why_peak_is_a_lower_bound(unknown_frees: int) -> str:
 def about_other_collections(*, by_itself: bool, waits: bool, lists: bool) -> list[str]:
     """What holds where collections run at other times than in the recording.
 
-    ``by_itself``: the collector is on. ``waits``: what is due waits for the eval breaker (3.12 on). ``lists``:
-    the lengths of free lists were recorded.
+    ``by_itself``: the collector is on. ``waits``: what is due waits for the eval breaker (3.12 on).
+    ``lists``: the lengths of free lists were recorded.
     """
     notes = []
     if not lists:
         notes.append(
-            "how many dead objects wait in free lists is not recorded: with fewer collections than recorded the "
-            "peak may be above the high bound, where many of them are tuples, lists and dicts by a third"
+            "how many dead objects wait in free lists is not recorded: with fewer collections than recorded "
+            "the peak may be above the high bound, where many of them are tuples, lists and dicts by a third"
         )
     if by_itself:
         notes.append(

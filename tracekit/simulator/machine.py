@@ -89,8 +89,8 @@ class Machine:
             self.lists,
             collects_at_checks=settings.collects_at_checks,
         )
-        # Blocks of objects of each free list that the model has beyond those of the recording, by their place,
-        # and how many it has less.
+        # Blocks of objects of each free list that the model has beyond those of the recording, by their
+        # place, and how many it has less.
         self._spare: list[list[int]] = [[] for _ in range(LISTS)]
         self._owed = [0] * LISTS
         self.live_bytes = self.live_blocks = self.small_bytes = 0

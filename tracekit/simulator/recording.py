@@ -140,7 +140,7 @@ def _table(source: TraceSource, sql: str, parameters: list[object], columns: int
 
 def _lists(source: TraceSource) -> IntArray:
     """Lengths of the free lists before and after each collection; empty where any is not known."""
-    rows = [row for row in source.query(_LISTS, [source.trace_id]).rows()]
+    rows = list(source.query(_LISTS, [source.trace_id]).rows())
     if any(row[0] is None for row in rows):
         rows = []
     return np.array(rows, np.int64).reshape(-1, 2, LISTS)

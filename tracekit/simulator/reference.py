@@ -7,6 +7,7 @@ besides how long a collection that was due had to wait, and where.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from tracekit.events import Cause, CollectorInfo
 from tracekit.simulator.freelists import LISTS, RecordedLists
-from tracekit.simulator.settings import Reference
+from tracekit.simulator.settings import LAGS, MOST_EVENTS, Reference
 from tracekit.store.steps import IntArray, Steps
 
 MOST_WAITING = 8
@@ -22,6 +23,9 @@ MOST_WAITING = 8
 
 MOST_PARKED = 1024
 """So many blocks wait for the new block of their realloc at once: one a thread."""
+
+OCTAVE = 4
+"""Ages are counted in so many steps for each doubling."""
 
 RECORDERS_EVENTS = 6
 """The recorder's callback makes CPython build a dict; its events are the last so many before the start."""
@@ -63,7 +67,8 @@ class _Due:
 class ReferenceFold:
     """Feed it all steps of a trace, then :meth:`finish`.
 
-    ``began`` is the state of the collector when the recording began. ``place_of_stack`` gives call paths that end at the same line of the same code the same number.
+    ``began`` is the state of the collector when the recording began. ``place_of_stack`` gives call paths
+    that end at the same line of the same code the same number.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class ReferenceFold:
         self._freed = np.empty(0, np.int64)
         self._freed_tracked = np.empty(0, np.bool_)
         self._freed_list = np.empty(0, np.uint8)
+        self._ages = np.zeros((2, 64 * OCTAVE), np.int64)
         self._flushed: list[IntArray] = []
         self._waits: dict[int, int] = {}
         # The first collection of generation 1 or 2 to look at a block, by the first one after its allocation.
@@ -154,6 +160,7 @@ class ReferenceFold:
             opaque=opaque,
             flushed=np.sort(np.concatenate([np.empty(0, np.int64), *self._flushed])),
             lists=self._lists(),
+            lags=lifetimes(*self._ages),
         )
 
     # -- count 0 ---------------------------------------------------------------------------------------------
@@ -282,8 +289,18 @@ class ReferenceFold:
             flushed[waited] = (full & self._waited(over))[waited]
         flushed |= collected == 0
         self._flushed.append(self._freed[:over][flushed])
+        self._ages_of(self._freed[:over], number, tracked & ~flushed)
         self._freed_by, self._freed = self._freed_by[over:], self._freed[over:]
         self._freed_tracked, self._freed_list = self._freed_tracked[over:], self._freed_list[over:]
+
+    def _ages_of(self, block: IntArray, number: IntArray, garbage: npt.NDArray[np.bool_]) -> None:
+        """Note how old garbage was at the first collection after its allocation, and whether it was found."""
+        block, number = block[garbage], number[garbage]
+        first = np.searchsorted(self._recorded.start_seq, block)
+        age = np.maximum(0, self._recorded.start_seq[np.minimum(first, number)] - block)
+        steps = (OCTAVE * np.log2(age + 1.0)).astype(np.int64)
+        for found, here in enumerate((first < number, first >= number)):
+            self._ages[found] += np.bincount(steps[here], minlength=self._ages.shape[1])
 
     def _waited(self, over: int) -> npt.NDArray[np.bool_]:
         """Which of the first frees are the last ones of their free list, as many as waited there before."""
@@ -341,3 +358,22 @@ class ReferenceFold:
         known = full_share[full_share >= 0]
         full_share[full_share < 0] = known[0] if len(known) else young
         return young_share, full_share
+
+
+def lifetimes(left: IntArray, found: IntArray) -> tuple[int, ...]:
+    """LAGS lifetimes of garbage, rising, that tell as well as can be what the first collection of it did.
+
+    By age (in steps of 1 / OCTAVE of a doubling): how much garbage that collection ``left``, and how much it
+    ``found``. The share that was found is the share of lifetimes up to that age: the closest such shares that
+    rise with the age (pooling of neighbours that do not). MOST_EVENTS: longer than any that was seen.
+    """
+    pools: list[tuple[float, float, int]] = []  # found, all, first step
+    for step in np.flatnonzero(left + found).tolist():
+        pool = (float(found[step]), float(left[step] + found[step]), step)
+        while pools and pools[-1][0] * pool[1] >= pool[0] * pools[-1][1]:
+            before = pools.pop()
+            pool = (before[0] + pool[0], before[1] + pool[1], before[2])
+        pools.append(pool)
+    shares = [found / total for found, total, _ in pools]
+    ages = [int(2 ** (step / OCTAVE)) - 1 for *_, step in pools] + [MOST_EVENTS]
+    return tuple(ages[bisect_left(shares, (number + 0.5) / LAGS)] for number in range(LAGS))

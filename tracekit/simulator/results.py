@@ -22,6 +22,23 @@ from tracekit.simulator.source import TraceSource
 Bounds = tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Courses:
+    """What the machines of a scenario came to: of the low bound, of the likely course, and of the high bound.
+
+    All are the same outcome where there is nothing to suppose.
+    """
+
+    low: Outcome
+    likely: Outcome
+    high: Outcome
+
+    @property
+    def certain(self) -> bool:
+        """Whether there is only one."""
+        return self.low is self.high
+
+
 class TimelinePoint(msgspec.Struct, frozen=True, kw_only=True):
     """Up to event ``seq``, at ``time_s`` seconds: the most there was since the point before, low and high.
 
@@ -51,8 +68,10 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     to arenas. ``peak_stack_bytes``: most that the frames of all threads took.
 
     Under another schedule of the collector nobody knows from when on cyclic garbage was unreachable: the
-    low bound supposes as early as possible, the high one as late. A number without bounds is the high one,
-    except ``peak_bytes`` and ``end_bytes``, which are None where the bounds differ.
+    low bound supposes as early as possible, the high one as late, and a likely course after the lifetimes
+    that the recording shows. Collections and the time for them are those of the likely course. Every other
+    number without bounds is the high one, except ``peak_bytes`` and ``end_bytes``, which are None where the
+    bounds differ.
 
     "The end" is the end of the trace, or the event before ``out_of_memory``, which is that of the high
     bound; ``out_of_memory_certain`` says that the low one runs out, too. A field that the trace cannot
@@ -89,11 +108,10 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """A simulation and the outcomes behind it: of the low and of the high bound, the same if there is one."""
+    """A simulation and the outcomes behind it."""
 
     simulation: Simulation
-    low: Outcome
-    high: Outcome
+    courses: Courses
 
 
 class Pauses:
@@ -134,16 +152,17 @@ def result_of(
     recording: Recording,
     scenario: Scenario,
     pauses: Pauses,
-    bounds: tuple[Outcome, Outcome],
+    courses: Courses,
 ) -> Simulated:
-    """The simulation that the outcomes of the low and of the high bound come to (the same where one is)."""
-    low, high = bounds
+    """The simulation that the outcomes come to."""
+    low, high = courses.low, courses.high
+    likely = high if high.out_of_memory is not None else courses.likely
     header = source.header
     knows = knows_collections(scenario, source)
-    seconds = pauses.estimate(high) if changes_collector(scenario) else pauses.recorded_until(high)
+    seconds = pauses.estimate(likely) if changes_collector(scenario) else pauses.recorded_until(high)
     peak = _ordered(low.peak.live_bytes, high.peak.live_bytes)
     end = _ordered(low.live_bytes, high.live_bytes)
-    collections = high.collections
+    collections = likely.collections
     simulation = Simulation(
         scenario=scenario.name,
         settings=settings_shown(source, scenario, recording.parameters),
@@ -169,11 +188,11 @@ def result_of(
         peak_stack_bytes=high.peak_stack_bytes,
         out_of_memory=high.out_of_memory,
         out_of_memory_certain=low.out_of_memory is not None,
-        unknown=_unknown(source, scenario, bounds),
+        unknown=_unknown(source, scenario, courses),
         notes=_notes(source, recording, scenario),
         timeline=list(_timeline(low.timeline, high.timeline)),
     )
-    return Simulated(simulation, low, high)
+    return Simulated(simulation, courses)
 
 
 def _notes(source: TraceSource, recording: Recording, scenario: Scenario) -> list[str]:
@@ -236,11 +255,11 @@ def _points(timeline: Timeline) -> dict[int, tuple[int | None, ...]]:
     return dict(zip(timeline.seq.tolist(), zip(*columns, strict=True), strict=True))
 
 
-def _unknown(source: TraceSource, scenario: Scenario, bounds: tuple[Outcome, Outcome]) -> dict[str, str]:
+def _unknown(source: TraceSource, scenario: Scenario, courses: Courses) -> dict[str, str]:
     """Every field that this trace leaves open or bounds only, and why."""
     header = source.header
     unknown: dict[str, str] = {}
-    low, high = bounds
+    low, high = courses.low, courses.high
     if not knows_collections(scenario, source):
         unknown["collections"] = unknown["collector_seconds"] = knowledge.why_no_collections(header)
         if changes_collector(scenario):

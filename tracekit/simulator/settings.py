@@ -19,12 +19,22 @@ class Garbage(enum.IntEnum):
     RECORDED: when they went in the recording. Otherwise with the first collection of the model that examines
     them after they became unreachable, which was at an unknown instant: EARLY supposes the first that is
     possible (right after the last recorded collection that they survived, or after their allocation), LATE
-    the last (when the recorded collection that freed them began).
+    the last (when the recorded collection that freed them began). LIKELY is between
+    these: as EARLY, but that a new block is in use for so many events as such blocks were
+    (``Reference.lags``).
     """
 
     RECORDED = 0
     EARLY = 1
     LATE = 2
+    LIKELY = 3
+
+
+LAGS = 32
+"""Values by which the distribution of lifetimes is given."""
+
+MOST_EVENTS = 1 << 62
+"""No recording has so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ class Reference:
     ``due_seq``: the event before that which made a collection due, where that is known, else ``start_seq``: a
     collection of the model at the same event is the same collection. ``flushed``: blocks, in order, that
     recorded collections freed although they were no garbage. ``lists``: the free lists, where recorded.
+    ``lags``: for how many events blocks of cyclic garbage were in use, rising, each as likely as the others.
     """
 
     start_seq: IntArray
@@ -75,7 +86,8 @@ class Reference:
     opaque: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     due_seq: IntArray | None = None
     flushed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
-    lists: RecordedLists = RecordedLists()
+    lists: RecordedLists = field(default_factory=RecordedLists)
+    lags: tuple[int, ...] = (0,) * LAGS
 
     def due(self) -> IntArray:
         """``due_seq``, or ``start_seq`` where it was left out."""

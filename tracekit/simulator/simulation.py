@@ -11,7 +11,7 @@ from tracekit.errors import StoreError
 from tracekit.simulator.fast import best_machine
 from tracekit.simulator.outcome import Outcome
 from tracekit.simulator.recording import Recording, read_recording
-from tracekit.simulator.results import Pauses, Simulated, Simulation, result_of
+from tracekit.simulator.results import Courses, Pauses, Simulated, Simulation, result_of
 from tracekit.simulator.scenario import Scenario, changes_collector, check, knows_collections, settings_of
 from tracekit.simulator.settings import Garbage, MachineSettings
 from tracekit.simulator.source import TraceSource
@@ -43,7 +43,7 @@ def simulate_all(
     totals = source.totals
     events = totals.allocations + totals.frees
     wanted = len(scenarios)
-    passes = 1 + -(-(2 * wanted + 1) // MACHINES_AT_ONCE)
+    passes = 1 + -(-(3 * wanted + 1) // MACHINES_AT_ONCE)
     done = 0
 
     def tell(steps: int) -> None:
@@ -53,8 +53,8 @@ def simulate_all(
     recording = read_recording(source, tell)
     done = events
     told = [_told(source, recording, scenario, events) for scenario in scenarios]
-    as_recorded, _ = _told(source, recording, Scenario(), events)
-    settings = list(dict.fromkeys([as_recorded, *(one for pair in told for one in pair)]))
+    as_recorded = _told(source, recording, Scenario(), events)[0]
+    settings = list(dict.fromkeys([as_recorded, *(one for course in told for one in course)]))
     outcomes: dict[MachineSettings, Outcome] = {}
     for first in range(0, len(settings), MACHINES_AT_ONCE):
         outcomes |= run_machines(source, recording, settings[first : first + MACHINES_AT_ONCE], tell)
@@ -62,15 +62,15 @@ def simulate_all(
     tell(passes * events)
     pauses = Pauses(recording, outcomes[as_recorded])
     return [
-        result_of(source, recording, scenario, pauses, (outcomes[low], outcomes[high]))
-        for scenario, (low, high) in zip(scenarios, told, strict=True)
+        result_of(source, recording, scenario, pauses, Courses(*(outcomes[one] for one in course)))
+        for scenario, course in zip(scenarios, told, strict=True)
     ]
 
 
 def _told(
     source: TraceSource, recording: Recording, scenario: Scenario, events: int
-) -> tuple[MachineSettings, MachineSettings]:
-    """What the machines of the low and of the high bound are told; the same when there is one only."""
+) -> tuple[MachineSettings, MachineSettings, MachineSettings]:
+    """What the machines of the low bound, the likely course and the high bound are told; maybe the same."""
     settings = replace(
         settings_of(source, scenario, recording.parameters),
         collects_at_checks=recording.collects_at_checks,
@@ -78,12 +78,12 @@ def _told(
         sample_every=max(1, events // TIMELINE_POINTS),
     )
     if not changes_collector(scenario) or not knows_collections(scenario, source):
-        return settings, settings
-    early, late = (
+        return settings, settings, settings
+    early, likely, late = (
         replace(settings, collector=replace(settings.collector, garbage=garbage))
-        for garbage in (Garbage.EARLY, Garbage.LATE)
+        for garbage in (Garbage.EARLY, Garbage.LIKELY, Garbage.LATE)
     )
-    return early, late
+    return early, likely, late
 
 
 def run_machines(

@@ -29,7 +29,7 @@ Tables = Mapping[str, Columns]
 """
 
 Bounds = Mapping[str, Tables]
-"""The tables of one scenario: those of its bounds ``low`` and ``high``, or of ``only`` where there is one."""
+"""The tables of one scenario: of its courses ``low``, ``likely`` and ``high``, or ``only`` of one."""
 
 
 def save(store: Store, scenarios: Mapping[str, Bounds], trace_id: int | None = None) -> str | None:

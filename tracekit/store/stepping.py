@@ -62,8 +62,9 @@ SELECT first_seq, last_seq, unmatched_frees > 0, EXISTS (FROM reallocs WHERE tra
 FROM traces WHERE trace_id = $trace AND first_seq IS NOT NULL
 """
 _TYPES = """
-SELECT type_id, gc_tracked, coalesce(list_position(['builtins.dict', 'builtins.list', 'builtins.tuple', 'builtins.float'], name), 0)
-       ::UTINYINT AS kind
+SELECT type_id, gc_tracked,
+       coalesce(list_position(['builtins.dict', 'builtins.list', 'builtins.tuple', 'builtins.float'], name),
+                0)::UTINYINT AS kind
 FROM types WHERE trace_id = $trace ORDER BY type_id
 """
 _STARTS = """

@@ -15,8 +15,8 @@ NONE = -1
 FREE_LIST_BYTES = (64, 56, *range(48, 208, 8), 24, 120)
 """Bytes of the block of an object of each free list.
 
-These are dict, list, tuples of 1 to 20 items (PyTuple_MAXSAVESIZE), float, and the keys of a small dict; those
-that the collector tracks have its 16 bytes in front. The same in CPython 3.11 to 3.13 on 64 bits.
+These are dict, list, tuples of 1 to 20 items (PyTuple_MAXSAVESIZE), float, and the keys of a small dict;
+those that the collector tracks have its 16 bytes in front. The same in CPython 3.11 to 3.13 on 64 bits.
 """
 
 
