@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -38,3 +42,25 @@ def test_a_view_keeps_its_memory(count: int) -> None:
 def test_arrays_outlive_their_recycler() -> None:
     array = Recycler().full(COUNT, 3, np.int64)
     assert int(array.sum()) == 3 * COUNT
+
+
+FAULTS = """
+import resource, sys
+from tracekit.store.recycling import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for _ in range(20):
+    given = [b"x" * (30 << 20) for _ in range(3)]
+    del given
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
+def test_malloc_keeps_what_it_was_given_back() -> None:
+    kept, returned = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)
+        for how in ("keep", "return")
+    )
+    assert 3 * kept < returned

@@ -14,12 +14,29 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Numbers of glibc's mallopt(3)."""
+
 T = TypeVar("T", bound=np.generic)
 
 SMALL_BYTES = 1 << 16
 """Less is not worth keeping: malloc does."""
 
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+
+
+def keep_freed_memory() -> None:
+    """Let malloc keep up to 128 MiB that it could give back to the system, for the rest of this process.
+
+    For processes that do little else than to read a trace: what DuckDB answers comes in arrays of its own,
+    again and again. Without glibc nothing is done.
+    """
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes  # noqa: PLC0415 - for those that call this
+
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 128 << 20)
 
 
 class Recycler:
