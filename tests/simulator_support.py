@@ -129,8 +129,15 @@ class FakeTrace:
     def steps(self) -> Iterator[Steps]:
         return batches(self.steps_in_order, self.batch)
 
+    def outlines(self) -> Iterator[Steps]:
+        return self.steps()
+
     def older_blocks(self) -> tuple[IntArray, IntArray]:
         return np.empty(0, np.int64), np.empty(0, np.int64)
+
+    def used_pools(self, addresses: range, pool_size: int, most_bytes: int) -> IntArray:
+        assert len(addresses) > pool_size > most_bytes
+        return np.empty(0, np.int64)
 
     def path_bytes(self) -> IntArray:
         return np.zeros(1, np.int64)

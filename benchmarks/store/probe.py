@@ -22,6 +22,7 @@ from tracekit.simulator.scenario import Scenario
 from tracekit.simulator.simulation import simulate_all
 from tracekit.store.database import Store
 from tracekit.store.opening import open_store
+from tracekit.store.recycling import keep_freed_memory
 
 QUERY = "SELECT stack_id, sum(size), count(*) FROM heap_at(?) GROUP BY stack_id"
 
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
             draw = random.Random(options.seed)
             ask(store, [draw.randrange(answer.events) for _ in range(options.instants)], answer)
         elif options.task == "simulate":
+            keep_freed_memory()  # as the command does
             for scenario in SCENARIOS:
                 start = time.perf_counter()
                 simulate_all(store, [scenario])

@@ -47,6 +47,18 @@ def test_bytes_of_call_paths_and_times_of_events(trace: traces.Trace) -> None:
     assert times == [event.time_ns for event in trace.events]
 
 
+def test_pools_in_the_order_of_their_first_blocks(tmp_path: Path) -> None:
+    build = traces.TraceBuilder()
+    pools = [0x30000, 0x10000, 0x20000, 0x10000, 0x50000, 0x0]
+    for number, pool in enumerate(pools):
+        build.allocate(512, address=pool + 48 + 512 * number)
+    build.allocate(513, address=0x40000)
+    build.allocate(0, address=0x44000)
+    with open_store(traces.write_log(tmp_path / "a.tkt", build.finish())) as store:
+        assert store.used_pools(range(0x10000, 0x50000), 0x4000, 512).tolist() == [0x30000, 0x10000, 0x20000]
+        assert store.used_pools(range(0x40000, 0x50000), 0x4000, 513).tolist() == [0x40000]
+
+
 def test_blocks_that_pymalloc_held(tmp_path: Path) -> None:
     build = traces.TraceBuilder()
     build.older_pool(0x7F00_0002_0030, 32, 0b101)

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 import threading
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from hypothesis import strategies as st
 
 from tracekit.errors import StoreError
 from tracekit.events import Cause, Domain
-from tracekit.store import stepping
+from tracekit.store import placing, stepping
 from tracekit.store.database import Store
 from tracekit.store.opening import open_store
 from tracekit.store.steps import Steps
 
 slow = settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
+
+WITH_KERNEL = [False, True] if placing.HAVE_KERNEL else [False]
 
 STEPS = """
 WITH mine AS (
@@ -64,23 +67,31 @@ def check(store: Store, trace_id: int, window: int) -> list[Steps]:
     with store.cursor() as cursor:
         found = cursor.execute(STEPS, {"trace": trace_id}).fetchnumpy()
     parts = list(store.steps(window, trace_id))
-    for part in parts:
-        assert len(part) > 0
-        assert part.seq[-1] - part.seq[0] < window
-    for field in dataclasses.fields(Steps):
-        wanted = np.ma.getdata(found[field.name])
-        arrays = [getattr(part, field.name) for part in parts]
-        together = np.concatenate(arrays) if arrays else wanted[:0]
-        assert together.tolist() == wanted.tolist(), field.name
-        assert {array.dtype for array in arrays} <= {wanted.dtype}, field.name
-        assert all(array.flags.c_contiguous for array in arrays)
+    for read in (parts, list(store.outlines(window, trace_id))):
+        for part in read:
+            assert len(part) > 0
+            assert part.seq[-1] - part.seq[0] < window
+        for field in dataclasses.fields(read[0]) if read else ():
+            wanted = np.ma.getdata(found[field.name])
+            arrays = [getattr(part, field.name) for part in read]
+            assert np.concatenate(arrays).tolist() == wanted.tolist(), field.name
+            assert {array.dtype for array in arrays} == {wanted.dtype}, field.name
+            assert all(array.flags.c_contiguous for array in arrays)
+        assert sum(map(len, read)) == len(found["seq"])
     return parts
 
 
 @slow
-@given(traces.traces(max_events=80), st.sampled_from([3, 30, 1 << 19]), st.booleans())
-def test_steps_are_what_the_query_says(trace: traces.Trace, window: int, closed: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+@given(
+    traces.traces(max_events=80),
+    st.sampled_from([3, 30, 1 << 19]),
+    st.booleans(),
+    st.sampled_from(WITH_KERNEL),
+)
+def test_steps_are_what_the_query_says(
+    trace: traces.Trace, window: int, closed: bool, with_kernel: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(placing, "HAVE_KERNEL", with_kernel):
         log = traces.write_log(Path(folder, "a.tkt"), trace, closed=closed)
         with open_store(log, cache=False) as store:
             check(store, 1, window)
@@ -97,7 +108,9 @@ def test_of_several_traces_each_has_its_own(a: traces.Trace, b: traces.Trace, wi
             assert list(store.steps(window, 3)) == []
 
 
-def test_of_many_events(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_kernel", WITH_KERNEL)
+def test_of_many_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_kernel: bool) -> None:
+    monkeypatch.setattr(placing, "HAVE_KERNEL", with_kernel)
     log = traces.write_log(tmp_path / "a.tkt", traces.random_trace(3, 4000))
     with open_store(log, cache=False) as store:
         for window in (500, 3999, 1 << 19):

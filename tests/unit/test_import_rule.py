@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "_native": set(),
     "log": {"events", "errors", "_native"},
     "record": {"events", "errors", "log", "_native"},
-    "store": {"events", "errors", "log"},
+    "store": {"events", "errors", "log", "_native"},
     "replay": {"events", "errors", "store"},
     "simulator": {"events", "errors", "store", "_native"},
     "report": {"events", "errors"},

@@ -5,6 +5,7 @@
    kernels_stacks.c    call path nodes -> stacks of a log (record/offsets.py)
    kernels_codec.c     columns of events <-> their bytes in a log (log/columns.py)
    kernels_pairs.c     columns of events -> lifetimes of blocks (log/lifetimes.py)
+   kernels_steps.c     blocks in any order -> steps in order of events (store/placing.py)
    kernels_sim_*.c     allocations and frees -> what CPython's memory manager makes of them (simulator/fast.py)
 
    Whatever these do, Python code in the named modules does as well, slower. */
@@ -15,6 +16,7 @@ static struct PyModuleDef definition = {
     .m_name = "tracekit._native._kernels",
     .m_doc = "Kernels of the collector and of the readers of logs.",
     .m_size = -1,
+    .m_methods = tk_steps_methods,
 };
 
 PyMODINIT_FUNC PyInit__kernels(void) {

@@ -82,7 +82,7 @@ static inline tk_block *tk_table_find(const tk_table *table, uint64_t address) {
     return number != 0 && table->blocks[number].address == address ? &table->blocks[number] : NULL;
 }
 
-/* -- the types of the module ----------------------------------------------------------------------------- */
+/* -- what the module consists of ----------------------------------------------------------------------------- */
 
 extern PyTypeObject tk_fold_type;   /* kernels_fold.c */
 extern PyTypeObject tk_stamps_type; /* kernels_stamps.c */
@@ -90,5 +90,6 @@ extern PyTypeObject tk_codec_type;  /* kernels_codec.c */
 extern PyTypeObject tk_stacks_type; /* kernels_stacks.c */
 extern PyTypeObject tk_pairs_type;  /* kernels_pairs.c */
 extern PyTypeObject tk_simulator_type; /* kernels_sim_type.c */
+extern PyMethodDef tk_steps_methods[]; /* kernels_steps.c */
 
 #endif

@@ -221,7 +221,9 @@ def _simulated(store: Store, scenarios: Sequence[Scenario]) -> list[Simulated]:
     """Raises ScenarioError, MomentSyntaxError, MomentMissingError."""
     from tracekit.replay.moment import resolve_moment
     from tracekit.simulator.simulation import simulate_all
+    from tracekit.store.recycling import keep_freed_memory
 
+    keep_freed_memory()
     for scenario in scenarios:
         if scenario.gc_freeze_at is not None:
             resolve_moment(store, scenario.gc_freeze_at)

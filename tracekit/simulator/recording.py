@@ -15,7 +15,10 @@ from tracekit.simulator.parameters import PyMallocParameters, recorded_parameter
 from tracekit.simulator.reference import RecordedCollections, ReferenceFold
 from tracekit.simulator.settings import Older, Reference
 from tracekit.simulator.source import TraceSource
-from tracekit.store.steps import IntArray
+from tracekit.store.steps import IntArray, in_parts
+
+FOLDED_AT_ONCE = 1 << 18
+"""Steps of which the fold's arrays are small enough for the processor's caches."""
 
 EVAL_BREAKER = 0x030C0000
 """From this version on a collection that is due waits for the next check of the eval breaker."""
@@ -37,10 +40,6 @@ _ARENAS = """
 SELECT alloc_seq, free_seq, address FROM arenas WHERE trace_id = ? AND size = ? ORDER BY alloc_seq, address
 """
 """The arena allocator also serves data-stack chunks of other sizes (Python/pystate.c); they do not count."""
-_USED_POOLS = """
-SELECT address // ? * ? AS pool FROM allocations
-WHERE trace_id = ? AND size BETWEEN 1 AND ? AND address BETWEEN ? AND ? GROUP BY pool ORDER BY min(alloc_seq)
-"""
 _RESIDENT = "SELECT seq, rss_bytes FROM memory_samples WHERE trace_id = ? ORDER BY seq LIMIT 1"
 _LIVE_AT = "SELECT live_bytes FROM timeline WHERE trace_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
 
@@ -112,8 +111,9 @@ def read_recording(source: TraceSource, progress: Callable[[int], None] | None =
     fold = ReferenceFold(recorded, header.collector, _places(source))
     if knows_tracked(header):
         done = 0
-        for steps in source.steps():
-            fold.feed(steps)
+        for steps in source.outlines():
+            for part in in_parts(steps, FOLDED_AT_ONCE):
+                fold.feed(part)
             done += len(steps)
             if progress is not None:
                 progress(done)
@@ -160,11 +160,8 @@ def _used_pools(source: TraceSource, arenas: IntArray, parameters: PyMallocParam
     """Pools of older arenas in the order in which the recording first allocated in them."""
     if not len(arenas):
         return np.empty(0, np.int64)
-    pool_size, threshold = parameters.pool_size, parameters.small_request_threshold
-    first, last = int(arenas[0]), int(arenas[-1]) + parameters.arena_size
-    return _table(
-        source, _USED_POOLS, [pool_size, pool_size, source.trace_id, threshold, first, last], 1
-    ).reshape(-1)
+    addresses = range(int(arenas[0]), int(arenas[-1]) + parameters.arena_size)
+    return source.used_pools(addresses, parameters.pool_size, parameters.small_request_threshold)
 
 
 def _arena_changes(arenas: IntArray) -> IntArray:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tracekit.events import Cause, CollectorInfo
 from tracekit.simulator.freelists import LISTS, RecordedLists
 from tracekit.simulator.settings import LAGS, MOST_EVENTS, Reference
-from tracekit.store.steps import IntArray, Steps
+from tracekit.store.steps import IntArray, Outline, Steps
 
 MOST_WAITING = 8
 """Tracked blocks allocated between two checks of the eval breaker, outside of long calls of C code."""
@@ -108,7 +108,7 @@ class ReferenceFold:
         self._young = np.zeros(total + 1, np.int64)
         self._live = np.zeros(total + 1, np.int64)
 
-    def feed(self, steps: Steps) -> None:
+    def feed(self, steps: Outline | Steps) -> None:
         """The next steps."""
         self._survivors(steps)
         self._flushes(steps)
@@ -232,7 +232,7 @@ class ReferenceFold:
         asked: npt.NDArray[np.bool_] = (self._recorded.generation != chosen) | (thresholds[:, 0] == 0)
         return asked
 
-    def _resized(self, steps: Steps) -> npt.NDArray[np.bool_]:
+    def _resized(self, steps: Outline | Steps) -> npt.NDArray[np.bool_]:
         """Allocations of a realloc whose old block was counted when it was allocated.
 
         The type of a block is seen when it is freed, and a realloc is no free: a tuple that was resized
@@ -240,10 +240,12 @@ class ReferenceFold:
         at a mark).
         """
         parked = steps.alloc_seq[steps.is_free & steps.gc_tracked & (steps.cause == Cause.REALLOC)]
-        if len(self._parked):
-            parked = np.append(self._parked, parked)
-        resized: npt.NDArray[np.bool_] = (steps.realloc_of >= 0) & np.isin(steps.realloc_of, parked)
-        self._parked = parked[~np.isin(parked, steps.realloc_of)][-MOST_PARKED:]
+        parked = np.append(self._parked, parked[parked >= 0])
+        moved = np.flatnonzero(steps.realloc_of >= 0)
+        moved_from = steps.realloc_of[moved]
+        resized = np.zeros(len(steps), np.bool_)
+        resized[moved] = np.isin(moved_from, parked)
+        self._parked = parked[~np.isin(parked, moved_from)][-MOST_PARKED:]
         return resized
 
     def _lists(self) -> RecordedLists:
@@ -255,7 +257,7 @@ class ReferenceFold:
 
     # -- what a collection frees besides garbage -------------------------------------------------------------
 
-    def _flushes(self, steps: Steps) -> None:
+    def _flushes(self, steps: Outline | Steps) -> None:
         """Collect the frees of collections, and go through those of collections that are over."""
         rows = np.flatnonzero(steps.is_free & (steps.garbage >= 0))
         if not len(rows):
@@ -315,25 +317,26 @@ class ReferenceFold:
 
     # -- survivors -------------------------------------------------------------------------------------------
 
-    def _survivors(self, steps: Steps) -> None:
+    def _survivors(self, steps: Outline | Steps) -> None:
         """Count blocks of tracked types that survive the collections that examine them."""
         known = steps.gc_tracked & (steps.alloc_seq >= 0)
-        if not known.any():
+        made = steps.seq[np.flatnonzero(known & ~steps.is_free)]
+        gone = np.flatnonzero(known & steps.is_free)
+        if not len(made) and not len(gone):
             return
+        gone, born = steps.seq[gone], steps.alloc_seq[gone]
         total = len(self._recorded)
-        made = known & ~steps.is_free
-        gone = known & steps.is_free
         starts, stops = self._recorded.start_seq, np.append(self._recorded.stop_seq, np.iinfo(np.int64).max)
         size = total + 1
-        first = np.searchsorted(starts, steps.seq[made])
+        first = np.searchsorted(starts, made)
         self._young += np.bincount(self._examined_by[first], minlength=size)
         self._live += np.bincount(first, minlength=size)
-        born = np.searchsorted(starts, steps.alloc_seq[gone])
+        born = np.searchsorted(starts, born)
         examined_by = self._examined_by[born]
-        within = steps.seq[gone] <= stops[examined_by]
+        within = gone <= stops[examined_by]
         self._young -= np.bincount(examined_by[within], minlength=size)
         # Gone before or within collection k: not among what survives it.
-        ended = np.maximum(born, np.searchsorted(stops[:total], steps.seq[gone]))
+        ended = np.maximum(born, np.searchsorted(stops[:total], gone))
         self._live -= np.bincount(ended, minlength=size)
 
     def _shares(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -80,10 +80,13 @@ class Rows:
 
 def garbage_of(steps: Steps, reference: Reference) -> npt.NDArray[np.int32]:
     """``steps.garbage`` without what a recorded collection flushed, and without numbers that none has."""
-    garbage = steps.garbage.astype(np.int32)
+    garbage = np.ascontiguousarray(steps.garbage, np.int32)
     collected = np.flatnonzero(garbage >= 0)
     flushed = _within(steps.alloc_seq[collected], reference.flushed)
-    garbage[collected[(garbage[collected] >= len(reference)) | flushed]] = NONE
+    wrong = collected[(garbage[collected] >= len(reference)) | flushed]
+    if len(wrong):
+        garbage = garbage.copy()
+        garbage[wrong] = NONE
     return garbage
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from tracekit.events import Header, Totals
-from tracekit.store.steps import IntArray, Steps
+from tracekit.store.steps import IntArray, Outline, Steps
 
 
 class Rows(Protocol):
@@ -39,8 +39,16 @@ class TraceSource(Protocol):
         """Allocations and frees in the order of ``seq``, in batches."""
         ...
 
+    def outlines(self) -> Iterator[Outline | Steps]:
+        """The same in other batches, perhaps, with the columns of ``Outline`` only."""
+        ...
+
     def older_blocks(self) -> tuple[IntArray, IntArray]:
         """Addresses of the blocks that pymalloc held at the start, rising, and their sizes in bytes."""
+        ...
+
+    def used_pools(self, addresses: range, pool_size: int, most_bytes: int) -> IntArray:
+        """Pools with these addresses, in the order in which blocks of 1 to ``most_bytes`` came there."""
         ...
 
     def path_bytes(self) -> IntArray:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from weakref import WeakSet
 
 import duckdb
@@ -16,11 +16,11 @@ from tracekit.events import Header, Notice, Totals
 from tracekit.store.access import RECORDING_ONLY, Access
 from tracekit.store.cache import Database, Identity
 from tracekit.store.complaints import Names, complaint, refusal, write_failure
-from tracekit.store.lookups import older_blocks, path_bytes, time_of
+from tracekit.store.lookups import older_blocks, path_bytes, time_of, used_pools
 from tracekit.store.running import interruptible
 from tracekit.store.statements import split_statements
-from tracekit.store.stepping import SCAN_BYTES, WINDOW, read_steps
-from tracekit.store.steps import IntArray, Steps
+from tracekit.store.stepping import SCAN_BYTES, WINDOW, read_outlines, read_steps
+from tracekit.store.steps import IntArray, Outline, Steps
 from tracekit.store.traces import read_totals
 
 _FETCH_ROWS = 4096
@@ -32,7 +32,11 @@ UNION ALL SELECT function_name, function_type FROM duckdb_functions()
 WHERE NOT internal AND database_name = current_catalog()
 """
 
+T = TypeVar("T")
+
 Explain = Callable[[duckdb.Error], TracekitError]
+Read = Callable[[duckdb.DuckDBPyConnection, int, int], Iterator[T]]
+"""Reads the steps of a trace, those of so many events at a time."""
 
 
 class Result:
@@ -81,7 +85,7 @@ class Store:
         self.trace_id = 1
         self._database = database
         self._access = access
-        self._scans: WeakSet[Generator[Steps]] = WeakSet()
+        self._scans: WeakSet[Generator[Steps] | Generator[Outline]] = WeakSet()
         self._relations: list[duckdb.DuckDBPyConnection] = []
         self.totals: Totals = read_totals(database.connection, self.trace_id)
         rows = database.connection.execute(
@@ -196,23 +200,35 @@ class Store:
 
         Of the first trace, or of ``trace_id``. Raises StoreError.
         """
-        scan = self._scan(window, self.trace_id if trace_id is None else trace_id)
+        scan = self._scan(read_steps, window, self.trace_id if trace_id is None else trace_id)
         self._scans.add(scan)
         return scan
 
-    def _scan(self, window: int, trace: int) -> Generator[Steps]:
+    def outlines(self, window: int = WINDOW, trace_id: int | None = None) -> Generator[Outline]:
+        """As :meth:`steps`, with fewer columns."""
+        scan = self._scan(read_outlines, window, self.trace_id if trace_id is None else trace_id)
+        self._scans.add(scan)
+        return scan
+
+    def _scan(self, read: Read[T], window: int, trace: int) -> Generator[T]:
         try:
-            with ExitStack() as stack:
-                # DuckDB would keep all that it has read, which is of no use to who reads it once. In a file
-                # of its own every trace is the first.
-                known = 0 < trace <= len(self.paths)
-                apart = self._database.reopened(self._name(trace), SCAN_BYTES) if known else None
-                if apart is not None:
-                    stack.callback(apart.close)
-                cursor = stack.enter_context(closing((apart or self._database).cursor()))
-                yield from read_steps(cursor, 1 if apart else trace, window)
+            with self._apart(trace) as (cursor, trace_id):
+                yield from read(cursor, trace_id, window)
         except duckdb.Error as error:
             raise StoreError(f"the store of {self.path} cannot be read: {error}") from error
+
+    @contextmanager
+    def _apart(self, trace: int) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
+        """A connection for who reads much of a trace once, and the number of the trace there.
+
+        DuckDB would keep all that it has read. In a file of its own every trace is the first.
+        """
+        with ExitStack() as stack:
+            known = 0 < trace <= len(self.paths)
+            apart = self._database.reopened(self._name(trace), SCAN_BYTES) if known else None
+            if apart is not None:
+                stack.callback(apart.close)
+            yield stack.enter_context(closing((apart or self._database).cursor())), 1 if apart else trace
 
     def source(self, trace_id: int) -> tuple[Path | None, Identity | None]:
         """The file that a trace is read from, and what it was built from; None, None when it is in memory."""
@@ -226,6 +242,11 @@ class Store:
         """Blocks that pymalloc held at the start: addresses, rising, and bytes of their size classes."""
         with self.cursor() as cursor:
             return older_blocks(cursor, self.trace_id)
+
+    def used_pools(self, addresses: range, pool_size: int, most_bytes: int) -> IntArray:
+        """Pools with these addresses, in the order in which blocks of 1 to ``most_bytes`` came there."""
+        with self._apart(self.trace_id) as (cursor, trace_id):
+            return used_pools(cursor, trace_id, addresses, pool_size, most_bytes)
 
     def path_bytes(self) -> IntArray:
         """Bytes that the frames of each call path occupy, by ``stack_id``. Raises StoreError."""

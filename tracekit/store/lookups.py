@@ -15,6 +15,11 @@ MAX_STACK_ID = 1 << 27
 """Call paths are numbered from 1 without gaps; a number far above their count is not one of a recorder."""
 
 _OLDER = "SELECT address, block_size FROM older_blocks WHERE trace_id = $trace ORDER BY address, block_size"
+_USED_POOLS = """
+SELECT address // $pool_size * $pool_size AS pool FROM allocations
+WHERE trace_id = $trace AND size BETWEEN 1 AND $most_bytes AND address >= $first AND address < $stop
+GROUP BY pool ORDER BY min(alloc_seq)
+"""
 _STACKS = """
 SELECT s.stack_id, s.position, s.last_position, coalesce(c.frame_bytes, 0) AS frame_bytes
 FROM stacks s LEFT JOIN codes c ON c.trace_id = s.trace_id AND c.code_id = s.code_id
@@ -31,6 +36,22 @@ def older_blocks(connection: duckdb.DuckDBPyConnection, trace_id: int) -> tuple[
     """Blocks that pymalloc held at the start: addresses, rising, and bytes of their size classes."""
     found = _fetch(connection, _OLDER, trace_id)
     return found["address"], found["block_size"]
+
+
+def used_pools(
+    connection: duckdb.DuckDBPyConnection,
+    trace_id: int,
+    addresses: range,
+    pool_size: int,
+    most_bytes: int,
+) -> IntArray:
+    """Pools with any of these addresses, in the order in which blocks of 1 to ``most_bytes`` came there.
+
+    It reads all allocations.
+    """
+    wanted = {"first": addresses.start, "stop": addresses.stop}
+    found = _fetch(connection, _USED_POOLS, trace_id, **wanted, pool_size=pool_size, most_bytes=most_bytes)
+    return found["pool"]
 
 
 def path_bytes(connection: duckdb.DuckDBPyConnection, trace_id: int) -> IntArray:
@@ -57,6 +78,8 @@ def time_of(connection: duckdb.DuckDBPyConnection, trace_id: int, seq: int) -> i
     return int(time_ns)
 
 
-def _fetch(connection: duckdb.DuckDBPyConnection, sql: str, trace_id: int) -> dict[str, npt.NDArray[Any]]:
-    found = connection.sql(sql, params={"trace": trace_id}).fetchnumpy()
+def _fetch(
+    connection: duckdb.DuckDBPyConnection, sql: str, trace_id: int, **parameters: int
+) -> dict[str, npt.NDArray[Any]]:
+    found = connection.sql(sql, params={"trace": trace_id, **parameters}).fetchnumpy()
     return {name: np.ma.getdata(values) for name, values in found.items()}

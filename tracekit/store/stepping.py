@@ -8,15 +8,18 @@ answer, and every value is put where its ``seq`` says. The next window is read w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import fields
+from typing import Any, Generic, TypeVar
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from tracekit.events import Cause, Domain
+from tracekit.store.placing import Columns, Window
+from tracekit.store.recycling import Recycler
 from tracekit.store.running import one_ahead
-from tracekit.store.steps import FREE_LIST_BYTES, NONE, IntArray, Steps
+from tracekit.store.steps import FREE_LIST_BYTES, NONE, IntArray, Outline, Steps
 
 WINDOW = 1 << 20
 """Events that are read at a time, of 64 bytes each; reading the next ones takes twice as much besides."""
@@ -24,24 +27,27 @@ WINDOW = 1 << 20
 SCAN_BYTES = 64 << 20
 """Memory that DuckDB may take to read them from a file."""
 
-_BLOCK = """
-SELECT alloc_seq, allocated_ns, address, size, enum_code(domain)::UTINYINT AS domain, thread_id,
-       stack_id, type_id"""
-_END = "free_seq, freed_ns, enum_code(freed_by)::UTINYINT AS cause, freed_thread_id"
-_FROM = "FROM allocations WHERE trace_id = $trace"
-
 # What was freed within a window, what was allocated within it and freed later, and what never was. Each of
 # them is a range of the zone maps.
-_BLOCKS = f"""
-{_BLOCK}, {_END}
-{_FROM} AND free_seq BETWEEN $first AND $last
+_RANGES = """
+SELECT {block}, {end} {table} AND free_seq BETWEEN $first AND $last
 UNION ALL
-{_BLOCK}, {_END}
-{_FROM} AND alloc_seq BETWEEN $first AND $last AND free_seq > $last
+SELECT {block}, {end} {table} AND alloc_seq BETWEEN $first AND $last AND free_seq > $last
 UNION ALL
-{_BLOCK}, {NONE}, 0, 0::UTINYINT, 0
-{_FROM} AND alloc_seq BETWEEN $first AND $last AND free_seq IS NULL
+SELECT {block}, {no_end} {table} AND alloc_seq BETWEEN $first AND $last AND free_seq IS NULL
 """
+_TABLE = "FROM allocations WHERE trace_id = $trace"
+_CAUSE = "free_seq, enum_code(freed_by)::UTINYINT AS cause"
+_BLOCKS = _RANGES.format(
+    block="alloc_seq, stack_id, type_id, "
+    "allocated_ns, address, size, enum_code(domain)::UTINYINT AS domain, thread_id",
+    end=f"{_CAUSE}, freed_ns, freed_thread_id",
+    no_end=f"{NONE}, 0::UTINYINT, 0, 0",
+    table=_TABLE,
+)
+_OUTLINES = _RANGES.format(
+    block="alloc_seq, stack_id, type_id, size", end=_CAUSE, no_end=f"{NONE}, 0::UTINYINT", table=_TABLE
+)
 _OLDER = """
 SELECT u.seq, u.time_ns, u.address, u.thread_id, u.type_id, enum_code(u.cause)::UTINYINT AS cause,
        coalesce(o.block_size, 0) AS size, o.address IS NOT NULL AS known
@@ -71,15 +77,17 @@ _STARTS = """
 SELECT start_seq FROM gc_collections WHERE trace_id = $trace AND start_seq IS NOT NULL ORDER BY start_seq
 """
 
-Columns = dict[str, npt.NDArray[Any]]
+AnySteps = TypeVar("AnySteps", Steps, Outline)
+
+_ANY = {name: name for name in ("size", "domain", "stack_id", "address", "gc_tracked", "free_list")}
+"""What is the block's, in both of its steps."""
 
 
 def _free_list_table() -> npt.NDArray[np.uint8]:
     """``Steps.free_list`` by kind of type (as _TYPES numbers them) and eighths of the size, up to 31."""
     table = np.zeros((5, 32), np.uint8)
-    for number, size in enumerate(
-        FREE_LIST_BYTES[:-1], 1
-    ):  # nothing tells the keys of a dict from other blocks
+    # Nothing tells the keys of a dict, the last ones, from other blocks.
+    for number, size in enumerate(FREE_LIST_BYTES[:-1], 1):
         table[4 if number == len(FREE_LIST_BYTES) - 1 else min(number, 3), size >> 3] = number
     return table
 
@@ -92,24 +100,43 @@ def read_steps(connection: duckdb.DuckDBPyConnection, trace_id: int, window: int
 
     The connection is used by nobody else until the iterator is closed. Raises duckdb.Error.
     """
-    reader = _Reader(connection, trace_id, window)
+    reader = _Reader(connection, trace_id, window, Steps, _BLOCKS)
     yield from one_ahead(connection, reader.next)
 
 
-class _Reader:
-    """Reads window after window, in whichever thread."""
+def read_outlines(
+    connection: duckdb.DuckDBPyConnection, trace_id: int, window: int = WINDOW
+) -> Iterator[Outline]:
+    """As :func:`read_steps`, with fewer columns."""
+    reader = _Reader(connection, trace_id, window, Outline, _OUTLINES)
+    yield from one_ahead(connection, reader.next)
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, trace_id: int, window: int) -> None:
+
+class _Reader(Generic[AnySteps]):
+    """Reads window after window, in whichever thread: of all steps those columns that ``kind`` has."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        trace_id: int,
+        window: int,
+        kind: type[AnySteps],
+        blocks: str,
+    ) -> None:
         self._connection = connection
         self._trace_id = trace_id
         self._window = window
+        self._kind: type[AnySteps] = kind
+        self._names = [field.name for field in fields(kind)]
+        self._blocks = blocks
+        self._recycler = Recycler()
         found = connection.execute(_SPAN, {"trace": trace_id}).fetchall()
         self._first, self._last, self._has_older, self._has_reallocs = found[0] if found else (0, -1, 0, 0)
         types = self._fetch(_TYPES)
         self._types, self._tracked, self._kinds = types["type_id"], types["gc_tracked"], types["kind"]
         self._starts = self._fetch(_STARTS)["start_seq"]
 
-    def next(self) -> Steps | None:
+    def next(self) -> AnySteps | None:
         """The steps of the next window that has any; None at the end."""
         while self._first <= self._last:
             first, last = self._first, min(self._first + self._window - 1, self._last)
@@ -130,132 +157,77 @@ class _Reader:
         rows = self._connection.sql(sql, params={"trace": self._trace_id, **parameters})
         return {name: np.ma.getdata(values) for name, values in rows.fetchnumpy().items()}
 
-    def _read(self, first: int, last: int) -> Steps | None:
-        blocks = self._fetch(_BLOCKS, first=first, last=last)
+    def _read(self, first: int, last: int) -> AnySteps | None:
+        blocks = self._fetch(self._blocks, first=first, last=last)
         older = self._fetch(_OLDER, first=first, last=last) if self._has_older else None
-        window = _Window(first, last)
-        made, gone = window.take(blocks["alloc_seq"]), window.take(blocks["free_seq"])
-        ended = window.take(older["seq"]) if older is not None else None
+        window = Window(first, last, self._names, self._recycler)
+        made, gone = blocks["alloc_seq"], blocks["free_seq"]
+        window.take(made)
+        window.take(gone)
+        if older is not None:
+            window.take(older["seq"])
         if not window.close():
             return None
-        made, gone = window.rows(made), window.rows(gone)
-        window.put(made, blocks, time_ns="allocated_ns", thread_id="thread_id")
-        window.put(gone, blocks, time_ns="freed_ns", thread_id="freed_thread_id", cause="cause")
-        window.put(gone, blocks, alloc_seq="alloc_seq")
-        window.fill(gone, is_free=True)
         blocks["gc_tracked"] = self._is_tracked(blocks["type_id"])
         blocks["free_list"] = self._free_list(blocks["type_id"], blocks["size"])
-        for rows in (made, gone):
-            for name in ("size", "domain", "stack_id", "address", "gc_tracked", "free_list"):
-                window.put(rows, blocks, **{name: name})
-        self._put_garbage(window, made, gone, blocks)
+        blocks["is_free"] = np.ones(len(gone), np.bool_)
+        window.put(made, blocks, time_ns="allocated_ns", thread_id="thread_id", **_ANY)
+        window.put(
+            gone,
+            blocks,
+            time_ns="freed_ns",
+            thread_id="freed_thread_id",
+            **_ANY,
+            cause="cause",
+            alloc_seq="alloc_seq",
+            is_free="is_free",
+        )
+        self._put_garbage(window, blocks)
         if self._has_reallocs:
             reallocs = self._fetch(_REALLOCS, first=first, last=last)
-            window.put(window.rows(window.at(reallocs["alloc_seq"])), reallocs, realloc_of="realloc_of")
-        if older is not None and ended is not None and len(ended):
-            self._put_older(window, window.rows(ended), older)
-        return window.steps()
+            window.put(reallocs["alloc_seq"], reallocs, realloc_of="realloc_of")
+        if older is not None and len(older["seq"]):
+            self._put_older(window, older)
+        return self._kind(**window.columns())
 
-    def _put_garbage(self, window: _Window, made: IntArray, gone: IntArray, blocks: Columns) -> None:
+    def _put_garbage(self, window: Window, blocks: Columns) -> None:
         collected = np.flatnonzero(blocks["cause"] == Cause.GC)
         if len(collected):
-            number = np.searchsorted(self._starts, blocks["free_seq"][collected], side="right") - 1
-            window.fill(made[collected], garbage=number)
-            window.fill(gone[collected], garbage=number)
+            made, gone = blocks["alloc_seq"][collected], blocks["free_seq"][collected]
+            number = np.searchsorted(self._starts, gone, side="right") - 1
+            window.fill(made, garbage=number)
+            window.fill(gone, garbage=number)
 
-    def _put_older(self, window: _Window, rows: IntArray, older: Columns) -> None:
+    def _put_older(self, window: Window, older: Columns) -> None:
         names = ("time_ns", "thread_id", "cause", "size", "address")
-        window.put(rows, older, **{name: name for name in names})
-        window.fill(rows, domain=np.where(older["known"], Domain.OBJECT, Domain.RAW), stack_id=0)
-        window.fill(rows, gc_tracked=self._is_tracked(older["type_id"]), alloc_seq=NONE, is_free=True)
+        window.put(older["seq"], older, **{name: name for name in names})
+        window.fill(
+            older["seq"],
+            domain=np.where(older["known"], Domain.OBJECT, Domain.RAW),
+            stack_id=0,
+            gc_tracked=self._is_tracked(older["type_id"]),
+            alloc_seq=NONE,
+            is_free=True,
+        )
 
-    def _free_list(
-        self, type_id: npt.NDArray[np.int32], size: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.uint8]:
-        lists = np.zeros(len(type_id), np.uint8)
-        for kind in (1, 2, 3, 4):
-            for number in self._types[self._kinds == kind].tolist():
-                rows = np.flatnonzero(type_id == number)
-                eighths = size[rows] >> 3
-                lists[rows] = np.where(
-                    (size[rows] & 7 == 0) & (eighths < 32), _FREE_LIST[kind][np.minimum(eighths, 31)], 0
-                )
+    def _free_list(self, type_id: npt.NDArray[np.int32], size: IntArray) -> npt.NDArray[np.uint8]:
+        kind = self._of_types(type_id, self._kinds)
+        lists = np.zeros(len(kind), np.uint8)
+        rows = np.flatnonzero(kind)
+        bytes_of = size[rows]
+        found = _FREE_LIST[kind[rows], np.minimum(bytes_of >> 3, len(_FREE_LIST[0]) - 1)]
+        lists[rows] = np.where(bytes_of & 7 == 0, found, 0)
         return lists
 
     def _is_tracked(self, type_id: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        return self._of_types(type_id, self._tracked)
+
+    def _of_types(self, type_id: npt.NDArray[np.int32], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What types have, by their numbers; 0 for those that are none."""
+        zero = np.zeros(1, values.dtype)
+        known = np.concatenate([zero, values, zero])
         if len(self._types) and self._types[-1] == len(self._types):  # numbered from 1 without gaps, as usual
-            known = np.concatenate([[False], self._tracked, [False]])
             return np.take(known, type_id, mode="clip")
-        return np.isin(type_id, self._types[self._tracked])
-
-
-class _Window:
-    """The steps of a window of events, while they are put together.
-
-    One row more than there are steps takes what belongs to other windows.
-    """
-
-    def __init__(self, first: int, last: int) -> None:
-        self._first = first
-        self._events = last - first + 1
-        self._there = np.zeros(self._events + 1, np.bool_)
-        self._row: IntArray | None = None
-        self._columns: Columns = {}
-        self._count = 0
-
-    def at(self, seq: IntArray) -> IntArray:
-        """The numbers of events within the window; the number after the last for any other event."""
-        # Before the window is beyond it, too, in unsigned numbers.
-        at = np.minimum((seq - self._first).view(np.uint64), np.uint64(self._events))
-        return at.view(np.int64)
-
-    def take(self, seq: IntArray) -> IntArray:
-        """Note that these events are steps, as far as they are in the window. Returns :meth:`at`."""
-        at = self.at(seq)
-        self._there[at] = True
-        return at
-
-    def close(self) -> bool:
-        """No more steps are taken: their values can be put. False when there is no step."""
-        self._there[-1] = False
-        self._count = count = int(np.count_nonzero(self._there))
-        seq = np.arange(self._first, self._first + self._events, dtype=np.int64)
-        if count < self._events:
-            seq = seq[self._there[:-1]]
-            self._row = np.cumsum(self._there) - 1
-            self._row[~self._there] = count
-        self._columns = {
-            "seq": seq,
-            "time_ns": np.empty(count + 1, np.int64),
-            "is_free": np.zeros(count + 1, np.bool_),
-            "alloc_seq": np.append(seq, NONE),
-            "size": np.empty(count + 1, np.int64),
-            "domain": np.empty(count + 1, np.uint8),
-            "stack_id": np.empty(count + 1, np.int32),
-            "cause": np.zeros(count + 1, np.uint8),
-            "thread_id": np.empty(count + 1, np.int32),
-            "gc_tracked": np.empty(count + 1, np.bool_),
-            "realloc_of": np.full(count + 1, NONE, np.int64),
-            "garbage": np.full(count + 1, NONE, np.int32),
-            "address": np.empty(count + 1, np.int64),
-            "free_list": np.zeros(count + 1, np.uint8),
-        }
-        return count > 0
-
-    def rows(self, at: IntArray) -> IntArray:
-        """The rows of events by their numbers within the window, once it is closed."""
-        return at if self._row is None else self._row[at]
-
-    def put(self, rows: IntArray, values: Columns, **names: str) -> None:
-        """Put columns of ``values`` into rows: the name of the column of the steps = its name there."""
-        for column, name in names.items():
-            self._columns[column][rows] = values[name]
-
-    def fill(self, rows: IntArray, **values: object) -> None:
-        """Put values into rows, one for all of them or one for each."""
-        for column, value in values.items():
-            self._columns[column][rows] = value
-
-    def steps(self) -> Steps:
-        """All that was put."""
-        return Steps(**{name: values[: self._count] for name, values in self._columns.items()})
+        at = np.searchsorted(self._types, type_id)
+        there = self._types[np.minimum(at, len(self._types) - 1)] == type_id if len(self._types) else False
+        return known[np.where(there, at + 1, 0)]
