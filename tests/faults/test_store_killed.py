@@ -38,7 +38,7 @@ import pathlib, sys, time
 kept = []
 while not pathlib.Path(sys.argv[1]).exists():
     kept.append([[str(row)] for row in range(2000)][::50])
-    time.sleep(0.05)
+    time.sleep(0.2)
 """
 
 FINGERPRINT = """
