@@ -21,6 +21,7 @@ $(READY): pyproject.toml setup.py $(wildcard tracekit/_native/*.[ch])
 demo: $(READY) ## record a real program, then query, replay and simulate the recording
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh sample_traces/demo/run.sh
 
+test: export PYTHONDONTWRITEBYTECODE :=  # or the tests would be compiled anew each time, in each worker
 test: $(READY) ## run the tests on one Python
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 

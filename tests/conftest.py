@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import compileall
+import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cli_support import Cli, Stored, make_log
-from effort import examples
+from effort import THOROUGH, examples
+from empty_stores import copies
 from hypothesis import HealthCheck, settings
 from record_support import Stage
 
+import tracekit
 from tracekit.record.select import native_trouble
+from tracekit.store import ingest
 from tracekit.store.cache import cache_path
 from tracekit.store.opening import open_store
+
+# numpy's threads for linear algebra cost every process that imports it some 30 ms, for nothing.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # How long an example takes depends on what else the machine does, and says nothing about the code.
 settings.register_profile(
@@ -27,13 +35,20 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
-def pytest_configure() -> None:
-    """Programs that are tested begin with the signals of a terminal, also when we run in the background."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Programs that are tested begin with the signals of a terminal, also when we run in the background.
+
+    They write no bytecode, so that it is there before: otherwise each would compile what it imports of ours.
+    """
+    if not hasattr(config, "workerinput"):  # once, not in each worker
+        compileall.compile_dir(TRACEKIT, quiet=2)
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+TRACEKIT = Path(tracekit.__file__).parent
 
 needs_native = pytest.mark.skipif(native_trouble() is not None, reason=str(native_trouble()))
 
@@ -57,6 +72,15 @@ def stage(tmp_path: Path, engine: str) -> Stage:
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs a command line in this process."""
     return Cli(capsys, monkeypatch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def empty_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Stores that are built in this process begin as copies of an empty one; in other processes as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not THOROUGH:
+            patch.setattr(ingest, "make_tables", copies(tmp_path_factory.mktemp("empty") / "empty.duckdb"))
+        yield
 
 
 @pytest.fixture(scope="session")

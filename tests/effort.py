@@ -1,4 +1,4 @@
-"""How much work a test makes of what has no end: random examples, and every byte of a file.
+"""How much work a test makes of what has no end: random examples, every byte of a file, programs that go on.
 
 `make test` is to be quick, so it takes a part of them; with TRACEKIT_THOROUGH=1, all.
 """

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from cli_support import Cli
+from effort import THOROUGH
 from record_support import Stage, one_engine, programs
 
 from tracekit.record.select import select
@@ -26,7 +27,7 @@ CASES = dict.fromkeys(
     ]
 )
 """All on the best engine, and those that the slow one gets through in a second or two."""
-REQUESTS = {"native": 4000, "portable": 400}
+REQUESTS = {"native": 4000, "portable": 400} if THOROUGH else {"native": 2500, "portable": 300}
 """The portable engine looks at the heap every 20 ms of running time, and slows the program down."""
 
 

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from effort import THOROUGH
 from processes import TIMEOUT, running
 from record_support import TRACEKIT, environment, recording
 
@@ -37,7 +38,7 @@ import pathlib, sys, time
 kept = []
 while not pathlib.Path(sys.argv[1]).exists():
     kept.append([[str(row)] for row in range(2000)][::50])
-    time.sleep(0.05)
+    time.sleep(0.2)
 """
 
 FINGERPRINT = """
@@ -102,7 +103,7 @@ def half_of(log: Path) -> int:
 def test_killed_and_asked_again(tmp_path: Path, grown: bool) -> None:
     """Also while the store of half of the log is brought up to date."""
     whole, log = tmp_path / "whole.tkt", tmp_path / "app.tkt"
-    record(whole, 40)
+    record(whole, 40 if THOROUGH else 25)
     cache = Path(f"{log}.duckdb")
     wanted = query(whole, FINGERPRINT, "--no-cache")
     half = None

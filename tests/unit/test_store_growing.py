@@ -62,7 +62,7 @@ def resumed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return seen
 
 
-@pytest.mark.parametrize("seed", range(3 if THOROUGH else 2))
+@pytest.mark.parametrize("seed", range(3 if THOROUGH else 1))
 def test_every_prefix_is_answered_as_if_it_were_all(tmp_path: Path, resumed: list[bool], seed: int) -> None:
     """Cut anywhere, also within a record."""
     chance = random.Random(seed)
@@ -125,15 +125,17 @@ def test_a_forged_state_is_found_out(tmp_path: Path, how: str, monkeypatch: pyte
         assert everything(store) == everything(new)
 
 
-@pytest.mark.parametrize("state", [b"", b"\xc1", b"\x80", b"x" * 100])
-def test_a_state_that_cannot_be_is_not_used(
-    tmp_path: Path, state: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_that_cannot_be_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "app.tkt"
     whole = traces.write_log(log, traces.random_trace(1, 100)).read_bytes()
+    with open_store(log, cache=False) as new:
+        wanted = everything(new)
     log.write_bytes(whole[:-200])
     open_store(log).close()
-    monkeypatch.setattr(cache.Database, "resume", lambda _: state)
+    older = cache.cache_path(log).read_bytes()
     log.write_bytes(whole)
-    with open_store(log) as store, open_store(log, cache=False) as new:
-        assert everything(store) == everything(new)
+    for state in (b"", b"\xc1", b"\x80", b"x" * 100):
+        cache.cache_path(log).write_bytes(older)
+        monkeypatch.setattr(cache.Database, "resume", lambda _, state=state: state)
+        with open_store(log) as store:
+            assert everything(store) == wanted, state

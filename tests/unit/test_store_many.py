@@ -39,7 +39,7 @@ def test_each_log_has_its_rows(logs: list[Path], keep: bool) -> None:
         assert all_of_them.paths == logs
         for number, log in enumerate(logs, 1):
             with open_store(log, cache=keep) as alone:
-                for table in TABLES:
+                for table in TABLES if keep else TABLES[::4]:
                     found = rows(all_of_them, f"FROM {table} WHERE trace_id = {number} ORDER BY ALL")
                     wanted = rows(alone, f"SELECT * REPLACE ({number} AS trace_id) FROM {table} ORDER BY ALL")
                     assert found == wanted, table

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from empty_stores import copies
 
 from tracekit.events import Cause, Domain, EventKind
-from tracekit.store.schema import STORE_SCHEMA_VERSION, insert_statements, store_schema
+from tracekit.store.schema import STORE_SCHEMA_VERSION, insert_statements, make_tables, store_schema
 
 PUBLISHED = Path(__file__).parents[2] / "schemas" / f"store.v{STORE_SCHEMA_VERSION}.sql"
 
@@ -22,6 +23,30 @@ def empty() -> duckdb.DuckDBPyConnection:
 
 def test_published_schema_is_in_step() -> None:
     assert PUBLISHED.read_text(encoding="utf-8") == store_schema(), "run 'make schemas'"
+
+
+CATALOGS = ("tables", "columns", "views", "functions", "types", "constraints", "indexes", "schemas")
+
+
+def test_a_copy_is_what_was_copied(tmp_path: Path) -> None:
+    """Other tests use copies."""
+    found = []
+    for make in (make_tables, copies(tmp_path / "made.duckdb")):
+        with duckdb.connect() as connection:
+            connection.execute("ATTACH ':memory:' AS store")
+            connection.execute("USE store")
+            make(connection)
+            found.append(
+                {
+                    name: connection.execute(
+                        f"SELECT COLUMNS(lambda c: c NOT LIKE '%oid') FROM duckdb_{name}() "
+                        "WHERE database_name = 'store' ORDER BY ALL"
+                    ).fetchall()
+                    for name in CATALOGS
+                }
+            )
+    assert found[0] == found[1]
+    assert all(found[0][name] for name in CATALOGS if name != "indexes")
 
 
 @pytest.mark.parametrize(
