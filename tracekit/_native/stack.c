@@ -5,8 +5,8 @@
    table, and all older ones are verified against the array by value: `shadow[i].frame->previous` must be
    `shadow[i - 1].frame` and the instruction pointers must be the same. The loads do not depend on each other,
    and nothing is followed before it was verified. Less than the whole chain is not enough: the same frame
-   address with the same instruction can come back under another caller. Only time bounds how far down that can have
-   happened (see `lowest_suspect`), and a long chain is verified that far.
+   address with the same instruction can come back under another caller. Only a frame that still has our mark (see
+   `WALKED`) bounds how far down that can have happened, or time does (see `lowest_suspect`).
 
    Memory is libc's own (never Python's, which is hooked). */
 #include "stack.h"
@@ -198,6 +198,12 @@ static int64_t lowest_suspect(const shadow *all, int64_t top) {
     return (int64_t)(sure - (time - all->walked_at));
 }
 
+/* A running frame has the stacktop -1, and "<= 0" is all that CPython asks of it (pycore_frame.h,
+   _PyFrame_GetStackPointer). The interpreter writes it anew whenever the frame is entered, left, suspended, resumed or
+   calls another Python function by itself. So a frame that still has our own negative number is the very activation
+   that was walked when it got it, and none of its callers can have moved since: no need to look at them. */
+enum { RUNNING = -1, WALKED = -20776 };
+
 /* Lowest index whose instruction pointer changed (top + 1 for none), or -1 when the chain is another one. */
 static int64_t verify(const shadow *all, int64_t top) {
     const shadow_frame *frames = all->frames;
@@ -205,11 +211,14 @@ static int64_t verify(const shadow *all, int64_t top) {
     int64_t changed = top + 1;
     for (int64_t i = top; i > lowest; i--) {
         tk_frame *frame = frames[i].frame;
-        if (frame->previous != frames[i - 1].frame) {
-            return -1;
-        }
         if (tk_frame_ip(frame) != frames[i].ip) {
             changed = i;
+        }
+        if (frame->stacktop == WALKED) {
+            return changed;
+        }
+        if (frame->previous != frames[i - 1].frame) {
+            return -1;
         }
     }
     if (lowest == 0 && frames[0].frame->previous != NULL) {
@@ -273,12 +282,6 @@ static uint32_t walk(shadow *all, tk_frame *top) {
     all->count = count;
     return node;
 }
-
-/* A running frame has the stacktop -1, and "<= 0" is all that CPython asks of it (pycore_frame.h,
-   _PyFrame_GetStackPointer). The interpreter writes it anew whenever the frame is entered, left, suspended, resumed or
-   calls another Python function by itself. So a frame that still has our own negative number is the very activation
-   that was walked when it got it, and none of its callers can have moved since: no need to look at them. */
-enum { RUNNING = -1, WALKED = -20776 };
 
 static inline void remember(shadow *all, uint32_t index) {
     shadow_frame *entry = &all->frames[index];
