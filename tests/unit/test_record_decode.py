@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import os
 import random
 import struct
 import time
@@ -17,10 +20,11 @@ from tracekit.record import slots
 from tracekit.record.decode import MOST_DRAINED, RingDefinition, RingReader, RingSlots, definition_at
 from tracekit.record.pairing import as_slots
 from tracekit.record.ring import RingClosed, RingWriter, pack_definition
-from tracekit.record.ringfile import kernels
+from tracekit.record.ringfile import RingFile, kernels
 from tracekit.record.select import native_trouble
 
 FREE = free(0x50)
+MADV_POPULATE_WRITE = 23
 
 
 def taken(items: list[RingSlots]) -> bytes:
@@ -159,6 +163,24 @@ def test_no_more_is_taken_at_once_than_there_is_room_for(monkeypatch: pytest.Mon
         writer.write(FREE * (MOST_DRAINED + 3))
         assert [(item.position, len(item)) for item in reader.drain()] == [(0, MOST_DRAINED)]
         assert [(item.position, len(item)) for item in reader.drain()] == [(MOST_DRAINED, 3)]
+
+
+@pytest.mark.skipif(kernels is None, reason="the compiled kernels are not there")
+def test_pages_of_the_ring_are_there_before_they_are_written_to() -> None:
+    memory = mmap.mmap(-1, 1)
+    try:
+        memory.madvise(MADV_POPULATE_WRITE)
+    except OSError:
+        pytest.skip("this kernel makes no pages ahead")
+    with contextlib.closing(RingFile(max_frames=0, sync_interval_ns=0)) as ring:
+        before = os.fstat(ring.descriptor).st_blocks
+        ring.start_stamps()
+        deadline = time.monotonic() + 10
+        while os.fstat(ring.descriptor).st_blocks < 1 << 20 >> 9:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert before <= 8  # of 512 bytes: the first page
+        assert os.fstat(ring.descriptor).st_blocks < 2 << 20 >> 9
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { TK_INTEREST_BITS = 1 << 17 };
+enum { TK_INTEREST_BITS = 1 << 19 };
 extern uint64_t tk_interest[TK_INTEREST_BITS / 64];
 
 static inline uint32_t tk_interest_bit(const void *block) {

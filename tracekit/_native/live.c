@@ -14,14 +14,29 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-enum { TOLD = 4096, AHEAD = 16 };
+enum { CHUNK_BITS = 20, CHUNK_CELLS = 1 << (CHUNK_BITS - 4), FEWEST_CHUNKS = 256, TYPES_BITS = 8 };
+enum { AHEAD = 16, CODES_AHEAD = 8, LINE = 64 };
+
+/* A mebibyte of addresses, with a bit for every 16 bytes: whether the object that begins there was met. */
+typedef struct {
+    uintptr_t number;
+    uint64_t *met; /* NULL: the entry is free */
+} chunk;
+
+/* What is the same for all objects of a type. */
+typedef struct {
+    PyTypeObject *type;
+    uint32_t number;
+    uint32_t front; /* bytes of the block before the object */
+} kind;
 
 typedef struct {
-    PyObject *told[TOLD]; /* some of those that refer to nothing: to be told twice does no harm, only costs */
-    uint32_t *seen;       /* untracked containers by half of their addresses; open addressing, 0: free */
+    chunk *chunks; /* open addressing, linear probing */
     uint64_t mask, used;
-    PyObject *ahead[AHEAD]; /* met and not looked at yet: their memory is on its way into the processor's cache */
-    uint32_t turn;
+    kind kinds[1 << TYPES_BITS]; /* some of them, at a place by the type's address */
+    PyObject *ahead[AHEAD];      /* met and not looked at yet: their memory is on its way into the processor's cache */
+    PyObject *codes_ahead[CODES_AHEAD]; /* the same for code, whose parts are told of in further lines of memory */
+    uint32_t turn, codes_turn;
     PyObject **pending;
     uint64_t waiting, room;
     uint16_t thread;
@@ -29,56 +44,73 @@ typedef struct {
     bool failed;
 } pass;
 
-static uint64_t home(const pass *self, uint32_t name) { return (name * 0x9E3779B9u >> 4) & self->mask; }
+static inline uint64_t mix(uintptr_t value) { return (uint64_t)value * 0x9E3779B97F4A7C15ull; }
+
+static inline chunk *place_of(const pass *self, uintptr_t number) {
+    uint64_t at = mix(number) >> 32 & self->mask;
+    while (self->chunks[at].met != NULL && self->chunks[at].number != number) {
+        at = (at + 1) & self->mask;
+    }
+    return &self->chunks[at];
+}
 
 static bool grow(pass *self) {
-    uint32_t *old = self->seen;
+    chunk *old = self->chunks;
     uint64_t old_mask = self->mask;
-    uint32_t *larger = calloc(2 * (old_mask + 1), sizeof *larger);
+    chunk *larger = calloc(2 * (old_mask + 1), sizeof *larger);
     if (larger == NULL) {
         return false;
     }
-    self->seen = larger;
+    self->chunks = larger;
     self->mask = 2 * old_mask + 1;
     for (uint64_t i = 0; i <= old_mask; i++) {
-        if (old[i] != 0) {
-            uint64_t at = home(self, old[i]);
-            while (larger[at] != 0) {
-                at = (at + 1) & self->mask;
-            }
-            larger[at] = old[i];
+        if (old[i].met != NULL) {
+            *place_of(self, old[i].number) = old[i];
         }
     }
     free(old);
     return true;
 }
 
-/* True when the object is new to this pass. Half of an address is enough: of two objects 64 GiB apart, one may stay
-   without a type. */
-static bool meet(pass *self, const PyObject *object) {
-    if (4 * (self->used + 1) > 3 * (self->mask + 1) && !grow(self)) {
+/* The chunk of that number, which nothing was met in before; NULL when memory is short. */
+__attribute__((noinline, cold)) static chunk *add_chunk(pass *self, uintptr_t number) {
+    uint64_t *met = calloc(CHUNK_CELLS / 64, sizeof *met);
+    if (met == NULL || (2 * (self->used + 1) > self->mask + 1 && !grow(self))) {
+        free(met);
         self->failed = true;
-        return false;
+        return NULL;
     }
-    uint32_t half = (uint32_t)((uintptr_t)object >> 4);
-    uint32_t name = half != 0 ? half : 1;
-    uint64_t at = home(self, name);
-    while (self->seen[at] != 0) {
-        if (self->seen[at] == name) {
-            return false;
-        }
-        at = (at + 1) & self->mask;
-    }
-    self->seen[at] = name;
+    chunk *added = place_of(self, number);
+    *added = (chunk){number, met};
     self->used++;
-    return true;
+    return added;
 }
 
-static void tell(pass *self, PyObject *object) {
-    const void *block;
-    uint32_t number = tk_types_of_live(object, &block);
-    if (number != 0) {
-        tk_ring_put_as_holder(tk_slot_of(TK_TYPED, 0, self->thread, number, (uint64_t)(uintptr_t)block));
+/* True when the object is new to this pass. No two begin in the same 16 bytes, which is the size of the least. */
+static inline bool meet(pass *self, const PyObject *object) {
+    uintptr_t number = (uintptr_t)object >> CHUNK_BITS;
+    chunk *found = place_of(self, number);
+    if (__builtin_expect(found->met == NULL, 0) && (found = add_chunk(self, number)) == NULL) {
+        return false;
+    }
+    uint32_t cell = (uint32_t)((uintptr_t)object >> 4) & (CHUNK_CELLS - 1);
+    uint64_t bit = 1ull << (cell & 63);
+    bool met = found->met[cell >> 6] & bit;
+    found->met[cell >> 6] |= bit;
+    return !met;
+}
+
+static inline void tell(pass *self, PyObject *object) {
+    PyTypeObject *type = Py_TYPE(object);
+    kind *known = &self->kinds[mix((uintptr_t)type) >> (64 - TYPES_BITS)];
+    if (__builtin_expect(known->type != type, 0)) {
+        const void *block;
+        uint32_t number = tk_types_of_live(object, &block);
+        *known = (kind){type, number, (uint32_t)((const char *)object - (const char *)block)};
+    }
+    if (known->number != 0) {
+        uint64_t block = (uint64_t)(uintptr_t)object - known->front;
+        tk_ring_put_as_holder(tk_slot_of(TK_TYPED, 0, self->thread, known->number, block));
         self->written++;
     }
 }
@@ -103,22 +135,24 @@ static void look_at(pass *self, PyObject *object) {
     if (self->failed || (PyType_IS_GC(Py_TYPE(object)) && PyObject_GC_IsTracked(object))) {
         return;
     }
-    if (PyTuple_CheckExact(object) || PyDict_CheckExact(object) || PyCode_Check(object)) {
-        if (meet(self, object)) {
-            tell(self, object);
-            self->failed |= !put_aside(self, object);
-        }
-        return;
-    }
-    PyObject **told = &self->told[(uintptr_t)object >> 4 & (TOLD - 1)];
-    if (*told != object) {
-        *told = object;
-        tell(self, object);
+    tell(self, object);
+    if (PyCode_Check(object)) {
+        __builtin_prefetch((char *)object + LINE);
+        __builtin_prefetch((char *)object + 2 * LINE);
+        PyObject **place = &self->codes_ahead[self->codes_turn++ % CODES_AHEAD];
+        PyObject *earlier = *place;
+        *place = object;
+        self->failed |= earlier != NULL && !put_aside(self, earlier);
+    } else if (PyTuple_CheckExact(object) || PyDict_CheckExact(object)) {
+        self->failed |= !put_aside(self, object);
     }
 }
 
 static int visit(PyObject *object, void *context) {
     pass *self = context;
+    if (!meet(self, object)) {
+        return 0;
+    }
     __builtin_prefetch((PyGC_Head *)object - 1);
     __builtin_prefetch(object);
     PyObject **place = &self->ahead[self->turn++ % AHEAD];
@@ -168,19 +202,34 @@ static void visit_pending(pass *self) {
 
 /* Look at those that are left; what they refer to takes their places. */
 static void visit_ahead(pass *self) {
-    for (int i = 0; i < AHEAD; i++) {
-        PyObject *last = self->ahead[i];
+    for (int i = 0; i < AHEAD + CODES_AHEAD; i++) {
+        PyObject **place = i < AHEAD ? &self->ahead[i] : &self->codes_ahead[i - AHEAD];
+        PyObject *last = *place;
         if (last != NULL) {
-            self->ahead[i] = NULL;
-            look_at(self, last);
+            *place = NULL;
+            if (i < AHEAD) {
+                look_at(self, last);
+            } else {
+                visit_code(self, (PyCodeObject *)last);
+            }
             visit_pending(self);
             i = -1;
         }
     }
 }
 
+static inline PyGC_Head *after(const PyGC_Head *at, const PyGC_Head *head) {
+    return at != head ? (PyGC_Head *)at->_gc_next : (PyGC_Head *)at;
+}
+
 static void walk_generation(pass *self, PyGC_Head *head) {
+    PyGC_Head *ahead = (PyGC_Head *)head->_gc_next; /* a few objects further on: only to be brought into the cache */
+    for (int i = 0; i < AHEAD; i++) {
+        ahead = after(ahead, head);
+    }
     for (PyGC_Head *at = (PyGC_Head *)head->_gc_next; at != head && !self->failed; at = (PyGC_Head *)at->_gc_next) {
+        ahead = after(ahead, head);
+        __builtin_prefetch((char *)ahead + LINE);
         PyObject *object = (PyObject *)(at + 1);
         tell(self, object);
         traverseproc traverse = Py_TYPE(object)->tp_traverse;
@@ -226,16 +275,25 @@ static void tell_kept(pass *self, PyInterpreterState *interpreter) {
     }
 }
 
+static void give_back(pass *self) {
+    for (uint64_t i = 0; self->chunks != NULL && i <= self->mask; i++) {
+        free(self->chunks[i].met);
+    }
+    free(self->chunks);
+    free(self->pending);
+    free(self);
+}
+
 int64_t tk_live_types(uint16_t thread) {
     PyInterpreterState *interpreter = PyInterpreterState_Get();
     pass *self = calloc(1, sizeof *self);
     if (self == NULL) {
         return -1;
     }
-    self->mask = (1 << 10) - 1;
-    self->seen = calloc(self->mask + 1, sizeof *self->seen);
+    self->mask = FEWEST_CHUNKS - 1;
+    self->chunks = calloc(FEWEST_CHUNKS, sizeof *self->chunks);
     self->thread = thread;
-    if (self->seen != NULL) {
+    if (self->chunks != NULL) {
         for (int i = 0; i < NUM_GENERATIONS; i++) {
             walk_generation(self, &interpreter->gc.generations[i].head);
         }
@@ -244,9 +302,7 @@ int64_t tk_live_types(uint16_t thread) {
         visit_ahead(self);
         tell_kept(self, interpreter);
     }
-    int64_t written = self->seen == NULL || self->failed ? -1 : self->written;
-    free(self->seen);
-    free(self->pending);
-    free(self);
+    int64_t written = self->chunks == NULL || self->failed ? -1 : self->written;
+    give_back(self);
     return written;
 }

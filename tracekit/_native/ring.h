@@ -105,6 +105,24 @@ static inline void tk_ring_put_as_holder(tk_slot slot) {
 }
 /* Append two that belong together. */
 void tk_ring_put_two(tk_slot first, tk_slot second, bool holder);
+
+/* tk_ring_put_two(first, second, true), inline as long as nothing is in the way. */
+static inline void tk_ring_put_two_as_holder(tk_slot first, tk_slot second) {
+    atomic_store_explicit(&tk_ring.busy, true, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (__builtin_expect(atomic_load_explicit(&tk_ring.attention, memory_order_acquire) == 0 &&
+                             tk_ring.limit - tk_ring.written >= 2,
+                         1)) {
+        tk_ring_write(first);
+        tk_ring_write(second);
+        tk_ring_publish();
+        atomic_store_explicit(&tk_ring.busy, false, memory_order_release);
+    } else {
+        atomic_store_explicit(&tk_ring.busy, false, memory_order_release);
+        tk_ring_put_two(first, second, true);
+    }
+}
+
 /* Append a definition: a header and two pieces of payload. */
 void tk_ring_define(uint8_t what, uint16_t thread, uint64_t number, const void *first, size_t first_bytes,
                     const void *second, size_t second_bytes, bool holder);

@@ -5,15 +5,12 @@
    table, and all older ones are verified against the array by value: `shadow[i].frame->previous` must be
    `shadow[i - 1].frame` and the instruction pointers must be the same. The loads do not depend on each other,
    and nothing is followed before it was verified. Less than the whole chain is not enough: the same frame
-   address with the same instruction can come back under another caller. Only time bounds how far down that can have
-   happened (see `lowest_suspect`), and a long chain is verified that far.
+   address with the same instruction can come back under another caller. Only a frame that still has our mark (see
+   `WALKED`) bounds how far down that can have happened, or time does (see `lowest_suspect`).
 
    Memory is libc's own (never Python's, which is hooked). */
 #include "stack.h"
-#include "hooks.h"
-#include "interest.h"
-#include "ring.h"
-#include "text.h"
+#include "nodes.h"
 #include "threads.h"
 
 #include <pthread.h>
@@ -22,13 +19,13 @@
 #include <string.h>
 #include <time.h>
 
-enum { RECENT = 1024, BUCKET = 4, FEWEST_BUCKETS = 1 << 8, BUCKETS_A_STEP = 1 << 10, MOST_BUCKETS = 1 << 13 };
-enum { FEWEST_PLACES = 1024, LONG_CHAIN = 512 };
+enum { RECENT = 1024, FEWEST_PLACES = 1024, LONG_CHAIN = 512 };
 
 typedef struct {
     tk_frame *frame;
     void *ip;
     uint32_t node;
+    uint32_t code; /* its number, 0: not asked for yet */
 } shadow_frame;
 
 typedef struct {
@@ -48,33 +45,14 @@ typedef struct {
 } shadow;
 
 typedef struct {
-    uint32_t parent;
-    uint32_t code;
-    uint32_t offset;
-    uint32_t node; /* 0: free */
-} node_entry;
-
-typedef struct {
-    const void *address; /* NULL: free; GONE: was deleted */
-    uint32_t number;
-} code_entry;
-
-#define GONE ((const void *)1)
-
-typedef struct {
     const void *ip; /* NULL: free */
     uint32_t parent;
     uint32_t node;
 } recent_entry;
 
 static recent_entry recent[RECENT];
-static node_entry *nodes;
-static uint64_t buckets_mask, overflows;
-static uint32_t last_node;
-static code_entry *codes;
-static uint64_t codes_mask, codes_used;
-static uint32_t next_code = 1;
-static uint64_t epoch = 1; /* raised when a code object goes: instruction pointers may mean something else */
+static uint64_t epoch = 1; /* raised when a code object went: instruction pointers may mean something else */
+static bool code_went;     /* and the epoch is yet to be raised */
 static pthread_key_t at_thread_end;
 
 /* Runs when a thread ends; it walks no more after that, because it has no frames left. */
@@ -104,211 +82,47 @@ __attribute__((noinline, cold)) static shadow *begin_thread(void) {
     return all;
 }
 
-static void give_back(void) {
-    free(nodes);
-    free(codes);
-    nodes = NULL;
-    codes = NULL;
-}
-
 int tk_stack_begin(void) {
     static bool has_key;
     if (!has_key && pthread_key_create(&at_thread_end, forget_thread) != 0) {
         return -1;
     }
     has_key = true;
-    give_back();
-    buckets_mask = FEWEST_BUCKETS - 1;
-    codes_mask = (1u << 9) - 1;
-    nodes = aligned_alloc(64, FEWEST_BUCKETS * BUCKET * sizeof *nodes);
-    codes = calloc(codes_mask + 1, sizeof *codes);
-    codes_used = overflows = last_node = 0;
-    memset(recent, 0, sizeof recent);
-    next_code = 1;
-    epoch++;
-    if (nodes == NULL || codes == NULL) {
-        give_back();
-        return -1;
-    }
-    memset(nodes, 0, FEWEST_BUCKETS * BUCKET * sizeof *nodes);
-    return 0;
+    code_went = true;
+    return tk_nodes_begin();
 }
 
-static uint64_t mix(uint64_t value) {
-    value ^= value >> 33;
-    value *= 0xff51afd7ed558ccdull;
-    value ^= value >> 33;
-    return value;
-}
-
-/* -- codes ------------------------------------------------------------------------------------------- */
-
-static code_entry *code_place(const void *address) {
-    code_entry *grave = NULL;
-    for (uint64_t at = mix((uintptr_t)address) & codes_mask;; at = (at + 1) & codes_mask) {
-        if (codes[at].address == address) {
-            return &codes[at];
-        }
-        if (codes[at].address == GONE && grave == NULL) {
-            grave = &codes[at];
-        }
-        if (codes[at].address == NULL) {
-            return grave != NULL ? grave : &codes[at];
-        }
-    }
-}
-
-static bool grow_codes(void) {
-    code_entry *old = codes;
-    uint64_t old_mask = codes_mask;
-    code_entry *larger = calloc(2 * (codes_mask + 1), sizeof *larger);
-    if (larger == NULL) {
-        return false;
-    }
-    codes = larger;
-    codes_mask = 2 * codes_mask + 1;
-    codes_used = 0;
-    for (uint64_t at = 0; at <= old_mask; at++) {
-        if (old[at].address != NULL && old[at].address != GONE) {
-            *code_place(old[at].address) = old[at];
-            codes_used++;
-        }
-    }
-    free(old);
-    return true;
-}
-
-void tk_stack_forget_code(const void *address) {
-    if (codes == NULL) {
-        return;
-    }
-    code_entry *entry = code_place(address);
-    if (entry->address == address) {
-        entry->address = GONE;
-        /* What is walked next may not be compared with instructions of a code that is gone. */
-        epoch++;
-        memset(recent, 0, sizeof recent);
-    }
-}
-
-static void define_code(uint32_t number, PyCodeObject *code) {
-    static char buffer[2 * (TK_MAX_TEXT + 4) + 8]; /* with the GIL there is one user */
-    int32_t first_line = code->co_firstlineno;
-    uint32_t words = (uint32_t)(code->co_nlocalsplus + code->co_stacksize);
-    memcpy(buffer, &first_line, 4);
-    memcpy(buffer + 4, &words, 4);
-    size_t at = 8;
-    at += tk_put_text(buffer + at, code->co_filename);
-    at += tk_put_text(buffer + at, code->co_qualname);
-    const char *table = PyBytes_AS_STRING(code->co_linetable);
-    size_t table_bytes = (size_t)PyBytes_GET_SIZE(code->co_linetable);
-    if (at + table_bytes > TK_MAX_PAYLOAD) {
-        table_bytes = 0;
-    }
-    tk_ring_define(TK_DEF_CODE, 0, number, buffer, at, table, table_bytes, true);
-}
-
-static uint32_t code_number(PyCodeObject *code) {
-    code_entry *entry = code_place(code);
-    if (entry->address == code) {
-        return entry->number;
-    }
-    if (4 * (codes_used + 1) > 3 * (codes_mask + 1)) {
-        if (!grow_codes()) {
-            return 0;
-        }
-        entry = code_place(code);
-    }
-    if (entry->address == NULL) {
-        codes_used++;
-    }
-    entry->address = code;
-    entry->number = next_code++;
-    tk_interest_in(code);
-    define_code(entry->number, code);
-    return entry->number;
-}
+void tk_stack_forget_code(const void *address) { code_went |= tk_code_forget(address); }
 
 /* -- nodes ------------------------------------------------------------------------------------------- */
 
-/* The nodes are a cache with a bound, not a table of all there are: a program that walks trees has a million call
-   paths, and its memory is not ours to fill. A path that was forgotten gets another number when it comes again, and
-   the collector finds out that it is the same. A bucket is one line of the processor's cache. There are 64 KiB of them
-   for every arena that the program has come to since the recording began, and for one more. */
-static node_entry *bucket_of(uint32_t parent, uint32_t code, uint32_t offset) {
-    uint64_t hash = mix(((uint64_t)parent << 32 | code) * 0x9E3779B97F4A7C15ull + offset);
-    return &nodes[(hash & buckets_mask) * BUCKET];
+/* What is walked next may not be compared with instructions of a code that is gone. Code goes by the dozen, a module's
+   and its classes', and what comes in its place is not seen before it runs, in a frame that is new. */
+static void begin_epoch(void) {
+    memset(recent, 0, sizeof recent);
+    epoch++;
+    code_went = false;
 }
 
-/* A larger cache, without what the smaller one held beyond a bucket's size. */
-static void grow_nodes(void) {
-    node_entry *old = nodes;
-    uint64_t old_count = (buckets_mask + 1) * BUCKET;
-    node_entry *larger = aligned_alloc(64, 2 * old_count * sizeof *larger);
-    if (larger == NULL) {
-        return;
-    }
-    memset(larger, 0, 2 * old_count * sizeof *larger);
-    nodes = larger;
-    buckets_mask = 2 * buckets_mask + 1;
-    for (uint64_t at = 0; at < old_count; at++) {
-        if (old[at].node != 0) {
-            node_entry *bucket = bucket_of(old[at].parent, old[at].code, old[at].offset);
-            for (int i = 0; i < BUCKET; i++) {
-                if (bucket[i].node == 0) {
-                    bucket[i] = old[at];
-                    break;
-                }
-            }
+/* What is known of the frame's code is its number, or 0; it is filled in. */
+__attribute__((noinline)) static uint32_t intern_slowly(uint32_t parent, tk_frame *frame, uint32_t *code) {
+    if (*code == 0) {
+        PyCodeObject *found = tk_frame_code(frame);
+        if (found == NULL) {
+            return parent;
         }
+        *code = tk_code_number(found);
     }
-    free(old);
-}
-
-static bool may_grow(void) {
-    return buckets_mask + 1 < MOST_BUCKETS && (buckets_mask + 1) < BUCKETS_A_STEP * (1 + tk_hooks_arenas());
-}
-
-/* Put a new node at the front of its bucket; the last one falls out. */
-static uint32_t define_node(uint32_t parent, uint32_t code, uint32_t offset) {
-    if (last_node >= INT32_MAX) {
-        return parent;
-    }
-    node_entry *bucket = bucket_of(parent, code, offset);
-    if (bucket[BUCKET - 1].node != 0 && may_grow() && ++overflows * 4 > buckets_mask) {
-        grow_nodes();
-        overflows = 0;
-        bucket = bucket_of(parent, code, offset);
-    }
-    memmove(&bucket[1], &bucket[0], (BUCKET - 1) * sizeof *bucket);
-    bucket[0] = (node_entry){parent, code, offset, ++last_node};
-    tk_ring_define(TK_DEF_CODE_NODE, 0, last_node, &bucket[0], sizeof *bucket, NULL, 0, true);
-    return last_node;
-}
-
-__attribute__((noinline)) static uint32_t intern_slowly(uint32_t parent, tk_frame *frame) {
-    PyCodeObject *code = tk_frame_code(frame);
-    if (code == NULL) {
-        return parent;
-    }
-    uint32_t number = code_number(code);
-    uint32_t offset = (uint32_t)((char *)tk_frame_ip(frame) - (char *)_PyCode_CODE(code));
-    node_entry *bucket = bucket_of(parent, number, offset);
-    for (int i = 0; i < BUCKET; i++) {
-        if (bucket[i].parent == parent && bucket[i].code == number && bucket[i].offset == offset &&
-            bucket[i].node != 0) {
-            return bucket[i].node;
-        }
-    }
-    return define_node(parent, number, offset);
+    const char *start = (const char *)_PyCode_CODE((PyCodeObject *)tk_frame_executable(frame));
+    return tk_node(parent, *code, (uint32_t)((const char *)tk_frame_ip(frame) - start));
 }
 
 /* The same by instruction address, which says code and offset at once as long as no code object goes. */
-static inline uint32_t intern(uint32_t parent, tk_frame *frame) {
+static inline uint32_t intern(uint32_t parent, tk_frame *frame, uint32_t *code) {
     const void *ip = tk_frame_ip(frame);
     recent_entry *entry = &recent[((uintptr_t)ip >> 1 ^ parent * 0x9E3779B9u) & (RECENT - 1)];
     if (entry->ip != ip || entry->parent != parent) {
-        uint32_t node = intern_slowly(parent, frame);
+        uint32_t node = intern_slowly(parent, frame, code);
         *entry = (recent_entry){ip, parent, node};
     }
     return entry->node;
@@ -384,6 +198,12 @@ static int64_t lowest_suspect(const shadow *all, int64_t top) {
     return (int64_t)(sure - (time - all->walked_at));
 }
 
+/* A running frame has the stacktop -1, and "<= 0" is all that CPython asks of it (pycore_frame.h,
+   _PyFrame_GetStackPointer). The interpreter writes it anew whenever the frame is entered, left, suspended, resumed or
+   calls another Python function by itself. So a frame that still has our own negative number is the very activation
+   that was walked when it got it, and none of its callers can have moved since: no need to look at them. */
+enum { RUNNING = -1, WALKED = -20776 };
+
 /* Lowest index whose instruction pointer changed (top + 1 for none), or -1 when the chain is another one. */
 static int64_t verify(const shadow *all, int64_t top) {
     const shadow_frame *frames = all->frames;
@@ -391,11 +211,14 @@ static int64_t verify(const shadow *all, int64_t top) {
     int64_t changed = top + 1;
     for (int64_t i = top; i > lowest; i--) {
         tk_frame *frame = frames[i].frame;
-        if (frame->previous != frames[i - 1].frame) {
-            return -1;
-        }
         if (tk_frame_ip(frame) != frames[i].ip) {
             changed = i;
+        }
+        if (frame->stacktop == WALKED) {
+            return changed;
+        }
+        if (frame->previous != frames[i - 1].frame) {
+            return -1;
         }
     }
     if (lowest == 0 && frames[0].frame->previous != NULL) {
@@ -451,19 +274,14 @@ static uint32_t walk(shadow *all, tk_frame *top) {
     uint32_t node = changed > 0 ? all->frames[changed - 1].node : 0;
     for (uint32_t i = (uint32_t)changed; i < count; i++) {
         tk_frame *current = all->frames[i].frame;
-        node = intern(node, current);
+        all->frames[i].code = 0; /* it may be another activation at the same address */
+        node = intern(node, current, &all->frames[i].code);
         all->frames[i].ip = tk_frame_ip(current);
         all->frames[i].node = node;
     }
     all->count = count;
     return node;
 }
-
-/* A running frame has the stacktop -1, and "<= 0" is all that CPython asks of it (pycore_frame.h,
-   _PyFrame_GetStackPointer). The interpreter writes it anew whenever the frame is entered, left, suspended, resumed or
-   calls another Python function by itself. So a frame that still has our own negative number is the very activation
-   that was walked when it got it, and none of its callers can have moved since: no need to look at them. */
-enum { RUNNING = -1, WALKED = -20776 };
 
 static inline void remember(shadow *all, uint32_t index) {
     shadow_frame *entry = &all->frames[index];
@@ -480,7 +298,7 @@ static inline uint32_t same_top(shadow *all, tk_frame *top) {
     const void *ip = tk_frame_ip(top);
     if (all->last_ip != ip) {
         all->last_ip = ip;
-        all->last_node = intern(all->last_parent, top);
+        all->last_node = intern(all->last_parent, top, &all->last_entry->code);
         all->last_entry->ip = (void *)ip;
         all->last_entry->node = all->last_node;
     }
@@ -489,6 +307,9 @@ static inline uint32_t same_top(shadow *all, tk_frame *top) {
 
 /* Another one is on top: one that was walked before, or one that has to be. */
 __attribute__((noinline)) static uint32_t other_top(shadow *all, tk_frame *top) {
+    if (__builtin_expect(code_went, 0)) {
+        begin_epoch();
+    }
     if (all->epoch != epoch) {
         all->epoch = epoch;
         all->count = 0;
@@ -554,12 +375,16 @@ uint32_t tk_stack_path(tk_frame *innermost) {
         frames = larger;
         room = 2 * count;
     }
+    if (code_went) {
+        begin_epoch();
+    }
     count = 0;
     for (tk_frame *frame = innermost; frame != NULL; frame = frame->previous) {
         frames[count++] = frame;
     }
     while (count > 0) {
-        node = intern(node, frames[--count]);
+        uint32_t code = 0;
+        node = intern(node, frames[--count], &code);
     }
     return node;
 }
