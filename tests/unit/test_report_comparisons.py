@@ -145,6 +145,10 @@ def test_what_was_alive_when_more_was_collected_than_recorded() -> None:
     estimate = ran_out("b")
     estimate["out_of_memory"]["heap"]["garbage"] = garbage(4, exact=False)
     assert "and about 4.0 MiB in 9 blocks of garbage" in "\n".join(simulation_lines(estimate))
+    assert "blocks of dead ones" not in "\n".join(simulation_lines(estimate))
+    estimate["out_of_memory"]["heap"]["reused_bytes"] = 3 << 20
+    reused = "\nand 3.0 MiB in objects for which the recorded program had the blocks of dead ones"
+    assert reused in "\n".join(simulation_lines(estimate))
 
 
 def test_the_model_is_held_against_the_recording() -> None:

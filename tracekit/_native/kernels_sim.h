@@ -400,7 +400,7 @@ typedef struct {
     tk_sim_point *points;
     size_t points_count, points_room;
 
-    bool keep_places;
+    bool keep_places, ran_out; /* a row did not fit */
     tk_sim_list places;
 } tk_sim;
 

@@ -304,7 +304,8 @@ def _check_limit(store: Store, scenario: Scenario, event: Mapping[str, Any]) -> 
 def _heap_before(store: Store, seq: int, live_bytes: int) -> dict[str, Any]:
     """What was alive when the request came that did not fit: the recorded heap after the event before it.
 
-    And, where more was alive in the simulation, the garbage that the recorded collections had freed.
+    And, where more was alive in the simulation, the garbage that the recorded collections had freed. What is
+    left then (``reused_bytes``) is in objects for which the recorded program allocated nothing.
     """
     import msgspec
 
@@ -320,6 +321,7 @@ def _heap_before(store: Store, seq: int, live_bytes: int) -> dict[str, Any]:
         "total_blocks": heap.total_blocks,
         "groups": msgspec.to_builtins(heap.by("function", HEAP_GROUPS)),
         "garbage": msgspec.to_builtins(garbage),
+        "reused_bytes": max(0, more - garbage.total_bytes) if garbage is not None else 0,
     }
 
 

@@ -97,6 +97,11 @@ def out_of_memory_lines(
         yield from wrapped(text, width)
         yield ""
         yield from group_table(heap["by"], garbage["groups"][:groups], garbage["total_bytes"], width=width)
+    reused = heap.get("reused_bytes", 0)
+    if reused:
+        yield ""
+        text = "in objects for which the recorded program had the blocks of dead ones"
+        yield from wrapped(f"and {human_bytes(reused)} {text}", width)
 
 
 def counts_text(values: Sequence[int] | None, separator: str = " / ") -> str:

@@ -6,6 +6,7 @@ This is the readable one. fast.py does the same in C, and its tests demand the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from tracekit.simulator.rows import (
     UNKNOWN_CAUSE,
     Rows,
 )
-from tracekit.simulator.settings import Garbage, MachineSettings, Older, Reference
+from tracekit.simulator.settings import MOST_EVENTS, Garbage, MachineSettings, Older, Reference
 from tracekit.simulator.stack import Stacks
 from tracekit.simulator.system import AddressSpace, LimitReachedError, Malloc
 from tracekit.store.steps import FREE_LIST_BYTES, IntArray, Steps
@@ -356,6 +357,9 @@ class Machine:
 
     def finish(self) -> Outcome:
         """All that came out. To be called once, when nothing more is to be fed."""
+        if self.out_of_memory is None:
+            with suppress(LimitReachedError):  # for what happens unseen: no event wants it
+                self.collector.before(MOST_EVENTS)  # collections after the last event
         self._sample()
         pymalloc, memory, malloc = self.pymalloc, self.memory, self.malloc
         return Outcome(
