@@ -15,6 +15,10 @@ $(READY): pyproject.toml setup.py $(wildcard tracekit/_native/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "tracekit needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
@@ -25,12 +29,12 @@ test: export PYTHONDONTWRITEBYTECODE :=  # or the tests would be compiled anew e
 test: $(READY) ## run the tests on one Python
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-lint: $(READY) ## ruff and mypy
+lint: $(VENV)/.dev ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY) ## let ruff put the sources in order
+format: $(VENV)/.dev ## let ruff put the sources in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -8,5 +8,5 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session(python=["3.11", "3.12", "3.13"], venv_backend="venv")
 def tests(session: nox.Session) -> None:
-    session.install("--quiet", "--editable", ".[dev]")
+    session.install("--quiet", "--editable", ".[test]")
     session.run("python", "-m", "pytest", "-n", "auto", "--dist", "worksteal", *session.posargs)

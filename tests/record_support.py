@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import pytest
+from effort import stride
 from processes import TIMEOUT, kill_all
 
 from tracekit.log.summary import Summary, summarize
@@ -21,6 +22,16 @@ from tracekit.record.select import select
 
 one_engine = pytest.mark.parametrize("engine", [select("auto").engine], indirect=True)
 """For tests of what is the same for all engines: the session, the command, the log."""
+
+
+def on_engines(names: Iterable[str], step: int) -> list[tuple[str, str]]:
+    """(engine, name): every name on the best engine, one in ``step`` on the portable one, which is slow."""
+    every = list(names)
+    best, portable = select("auto").engine, every[:: stride(step)]
+    return list(
+        dict.fromkeys([*((best, name) for name in every), *(("portable", name) for name in portable)])
+    )
+
 
 PYTHON = (sys.executable,)
 # -P: what lies in the folder of a test must not replace a module that tracekit itself imports.

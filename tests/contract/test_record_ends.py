@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from record_support import Stage, environment, programs
+from record_support import Stage, environment, on_engines, programs
 
 ENDS = programs(Path(__file__).with_name("programs_ends.txt"))
 # The program ends without Python's own end, and so has no end in the log.
@@ -14,7 +14,7 @@ CUT |= {"fork and leave", "atexit clear"}
 OTHERS = {"broken.py": "x = (1,\n", "other.py": "import sys; print(__name__, sys.argv); sys.exit(8)"}
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize(("engine", "name"), on_engines(ENDS, 3), indirect=["engine"])
 def test_ends(stage: Stage, name: str) -> None:
     stage.write(OTHERS)
     pair = stage.code(ENDS[name])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from record_support import Stage, environment, programs
+from record_support import Stage, environment, on_engines, programs
 
 TOOLS = programs(Path(__file__).with_name("programs_tools.txt"))
 
 
-@pytest.mark.parametrize("name", TOOLS)
+@pytest.mark.parametrize(("engine", "name"), on_engines(TOOLS, 2), indirect=["engine"])
 def test_tools(stage: Stage, name: str) -> None:
     stage.code(TOOLS[name]).same()
     # Only the portable engine depends on tracemalloc.
