@@ -420,7 +420,8 @@ class NaiveMachine:
         small += [FREE_LIST_BYTES[kind] for kind, name in spare if self.pymalloc.find(name)]
         arena_bytes = len(self.pymalloc.arenas) * parameters.arena_size
         malloc = self.malloc
-        peak = max(self.states, key=lambda state: (state[1], -state[0]), default=none)
+        # Before the first event nothing is live; with spare blocks owed there may be less than that after.
+        peak = max([none, *self.states], key=lambda state: (state[1], -state[0]))
         stack = max(self.states, key=lambda state: (state[3], -state[0]), default=none)
         return {
             "arenas": len(self.pymalloc.arenas),

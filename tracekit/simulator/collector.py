@@ -214,13 +214,12 @@ class Collector:
             self._next_due += 1
             if self._settings.garbage == Garbage.LIKELY:
                 self._ripen(self._due[number], [0] * LAGS)
+            if self._settings.garbage != Garbage.EARLY:
                 self._condemn(number)
-            if self._settings.garbage == Garbage.LATE:
-                self._condemn(number)
-                if self._lists is not None:
-                    hidden = self._hidden[self._generation_of(self._interval_from(number))]
-                    for which, objects in enumerate(self._lists.parked[number]):
-                        hidden[which] += objects
+            if self._settings.garbage == Garbage.LATE and self._lists is not None:
+                hidden = self._hidden[self._generation_of(self._interval_from(number))]
+                for which, objects in enumerate(self._lists.parked[number]):
+                    hidden[which] += objects
 
     # -- what the recording knows ----------------------------------------------------------------------------
 
@@ -286,9 +285,8 @@ class Collector:
             for _ in range(-objects):
                 if not lists.take(which):
                     lists.obtain(which)
-                    self.count[0] += (
-                        which < TRACKED_LISTS
-                    )  # whether it is above the threshold is looked at with the next block
+                    # Whether it is above the threshold is looked at with the next block.
+                    self.count[0] += which < TRACKED_LISTS
             for _ in range(objects):
                 if not lists.put(which):
                     lists.give_up(which)
