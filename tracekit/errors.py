@@ -6,7 +6,9 @@ line prints it as ``tracekit: error[CODE]: message`` and exits with :attr:`Trace
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class TracekitError(Exception):

@@ -134,6 +134,14 @@ def test_import_of_the_package_is_light() -> None:
     assert not loaded.intersection(HEAVY)
 
 
+def test_a_program_does_not_wait_for_what_the_recorder_can_load_later() -> None:
+    statement = "import tracekit.cli.app, tracekit.cli.recording, tracekit.record.session"
+    slow = {"dataclasses", "inspect", "pathlib", "re", "shutil", "tempfile", "threading", "typing", "urllib"}
+    loaded = loaded_by(statement) - loaded_by("pass")
+    assert "tracekit.record.process" in loaded
+    assert not loaded.intersection((*HEAVY, *slow))
+
+
 @pytest.mark.parametrize("name", sorted(tracekit._LATER))
 def test_names_that_are_imported_when_they_are_asked_for(name: str) -> None:
     assert name in tracekit.__all__

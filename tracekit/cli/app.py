@@ -11,14 +11,16 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, NoReturn
 
 from tracekit.cli.arguments import plain_recording
 from tracekit.cli.endings import InterruptedCommandError, OutputClosedError, error_lines, run_command
 from tracekit.errors import OutputUnwritableError, TracekitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
 
 QUESTIONS = frozenset(
     (
@@ -125,7 +127,7 @@ def _have_streams() -> None:
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115
 
 
 def _never_fail_to_encode(stream: Any) -> None:

@@ -6,14 +6,14 @@ Everything after SCRIPT, ``-m MODULE`` or ``-c CODE`` belongs to the program, wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
-
 from tracekit.errors import UsageError
 
-Kind = Literal["script", "module", "code"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from tracekit.record.session import Kind
 
 FLAGS = frozenset({"--follow", "--force", "--no-source", "--quiet", "--help"})
 VALUED = frozenset({"--output", "--engine", "--max-frames"})
@@ -22,34 +22,45 @@ SHORT_VALUED = frozenset("o")
 SHORT_PROGRAM: dict[str, Kind] = {"m": "module", "c": "code"}
 
 
-@dataclass(frozen=True, slots=True)
 class Split:
     """The arguments for us, and the program with its own. ``kind`` is None when no program was named."""
 
-    own: list[str]
-    kind: Kind | None
-    target: str
-    rest: list[str]
+    def __init__(self, own: list[str], kind: Kind | None, target: str, rest: list[str]) -> None:
+        self.own = own
+        self.kind = kind
+        self.target = target
+        self.rest = rest
 
 
-@dataclass(frozen=True, slots=True)
 class Asked:
     """What `tracekit record` was asked: a program as python's command line knows it, and how to record it."""
 
-    kind: Kind
-    target: str
-    args: list[str]
-    output: Path | None = None
-    force: bool = False
-    engine: str = "auto"
-    follow: bool = False
-    max_frames: int = 64
-    no_source: bool = False
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_frames < 1:
-            raise UsageError(f"--max-frames cannot be {self.max_frames}", hint="give 1 or more")
+    def __init__(  # noqa: PLR0913 - the options
+        self,
+        kind: Kind,
+        target: str,
+        args: list[str],
+        *,
+        output: str | None = None,
+        force: bool = False,
+        engine: str = "auto",
+        follow: bool = False,
+        max_frames: int = 64,
+        no_source: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        if max_frames < 1:
+            raise UsageError(f"--max-frames cannot be {max_frames}", hint="give 1 or more")
+        self.kind = kind
+        self.target = target
+        self.args = args
+        self.output = output
+        self.force = force
+        self.engine = engine
+        self.follow = follow
+        self.max_frames = max_frames
+        self.no_source = no_source
+        self.quiet = quiet
 
 
 def plain_recording(arguments: Sequence[str]) -> Asked | None:
@@ -117,8 +128,6 @@ def _plain_options(own: Sequence[str]) -> dict[str, Any] | None:
         if option not in _PLAIN_VALUES or given is None:
             return None
         values[_PLAIN_VALUES[option]] = given
-    if "output" in values:
-        values["output"] = Path(values["output"])
     if "max_frames" in values:
         frames = values["max_frames"]
         if not (frames.isascii() and frames.isdigit()):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from tracekit.errors import SqlError, TracekitError
-from tracekit.report.text import printable
 
-Options = TypeVar("Options")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    Options = TypeVar("Options")
 
 
 class OutputClosedError(Exception):
@@ -38,6 +39,8 @@ def is_interrupt(error: BaseException) -> bool:
 
 def error_lines(error: TracekitError) -> list[str]:
     """What went wrong: one line, and for SQL those that show the place."""
+    from tracekit.report.text import printable  # noqa: PLC0415 - a program that is recorded does not wait for it
+
     if not isinstance(error, SqlError):
         return [f"error[{error.code}]: {printable(' '.join(str(error).split()))}"]
     first, _, rest = str(error).strip().partition("\n")

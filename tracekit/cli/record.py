@@ -6,14 +6,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tracekit.cli.arguments import Asked, Kind, split_arguments
+from tracekit.cli.arguments import Asked, split_arguments
 from tracekit.cli.command import Command
 from tracekit.cli.options import Force
 from tracekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from tracekit.record.session import Kind
 
 
 class RecordCommand(Command):
@@ -112,7 +115,7 @@ def run(options: RecordCommandOptions) -> int:
             kind,
             target,
             options.args,
-            output=options.output,
+            output=None if options.output is None else str(options.output),
             force=options.force,
             engine=options.engine,
             follow=options.follow,

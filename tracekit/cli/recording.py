@@ -6,17 +6,13 @@ from __future__ import annotations
 
 import gc
 import os
-import shlex
-import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
 
-from tracekit.cli.output import say
-from tracekit.report.recorded import recorded_lines
-from tracekit.report.units import human_bytes, plural
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tracekit.cli.arguments import Asked
     from tracekit.record.recorded import Recorded, RecordedLog
 
@@ -45,6 +41,7 @@ def record_program(asked: Asked) -> int:
             follow=asked.follow,
             source=not asked.no_source,
             tell=_say_nothing_of_it if asked.quiet else _say_if_possible,
+            meanwhile=_say_nothing_of_it if asked.quiet else _load_what_tells,
         )
     )
     if not asked.quiet:
@@ -58,16 +55,27 @@ def record_program(asked: Asked) -> int:
     return recorded.exit_status
 
 
+def _load_what_tells() -> None:
+    """Done while the program starts, so that nobody waits for it at the program's end."""
+    import shlex  # noqa: F401
+
+    from tracekit.cli import output  # noqa: F401
+    from tracekit.report import recorded  # noqa: F401
+
+
 def _tell(recorded: Recorded) -> None:
+    import shlex
+
     import msgspec
 
-    document = cast(
-        "dict[str, Any]", msgspec.to_builtins({"totals": recorded.totals, "notices": recorded.notices})
-    )
+    from tracekit.cli.output import say
+    from tracekit.report.recorded import recorded_lines
+
+    document: dict[str, Any] = msgspec.to_builtins({"totals": recorded.totals, "notices": recorded.notices})
     for line in recorded_lines(
         document["totals"],
         document["notices"],
-        log=None if recorded.output is None else str(recorded.output),
+        log=recorded.output,
         log_bytes=recorded.log_bytes,
         engine=f"{recorded.engine} engine ({recorded.engine_reason})",
         complete=recorded.complete,
@@ -79,10 +87,14 @@ def _tell(recorded: Recorded) -> None:
     for line in recorded.unfollowed:
         say(f"not recorded: {line}")
     if recorded.output is not None:
-        say(f"next: tracekit replay {shlex.quote(str(recorded.output))} --at peak")
+        say(f"next: tracekit replay {shlex.quote(recorded.output)} --at peak")
 
 
 def _followed_line(log: RecordedLog) -> str:
+    import shlex
+
+    from tracekit.report.units import human_bytes, plural
+
     size = f"{human_bytes(log.log_bytes)}, {plural(log.totals.events, 'event')}"
     what = shlex.join(log.argv)
     what = what if len(what) <= MOST_OF_A_COMMAND else f"{what[:MOST_OF_A_COMMAND]}..."
@@ -90,11 +102,13 @@ def _followed_line(log: RecordedLog) -> str:
 
 
 def _say_if_possible(text: str) -> None:
+    from tracekit.cli.output import say
+
     with suppress(OSError):
         say(text)
 
 
-def _say_nothing_of_it(_: str) -> None:
+def _say_nothing_of_it(_: str = "") -> None:
     """For --quiet."""
 
 
@@ -107,6 +121,8 @@ def _say_nothing() -> None:
 
 def _die_by(number: int) -> None:
     """End as the program did, so that whoever waits for us learns the same. Returns only if that fails."""
+    import signal
+
     with suppress(OSError):
         sys.stdout.flush()
     with suppress(OSError, ValueError):

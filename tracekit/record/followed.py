@@ -58,7 +58,7 @@ class Asking:
 class Followers:
     """Gives each process that asks at the door a ring and a lane of its own."""
 
-    def __init__(self, door: Door, setting: Setting, output: Path, *, force: bool) -> None:
+    def __init__(self, door: Door, setting: Setting, output: str, *, force: bool) -> None:
         self._door = door
         self._setting = setting
         self._output = output

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import BinaryIO
+from contextlib import suppress
 
 from tracekit.errors import OutputExistsError, OutputUnwritableError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 
 class Output:
@@ -15,21 +18,22 @@ class Output:
     Raises OutputExistsError (without ``force``) or OutputUnwritableError.
     """
 
-    def __init__(self, path: Path, *, force: bool) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], *, force: bool) -> None:
+        self.path = path = os.fspath(path)
         self._force = force
         self.published = False
-        if path.is_dir():
+        if os.path.isdir(path):
             raise OutputUnwritableError(f"{path} is a folder", hint="name a file with -o")
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             raise OutputUnwritableError(f"{path} is no regular file", hint="name another with -o")
-        if (path.exists() or path.is_symlink()) and not force:
+        if os.path.lexists(path) and not force:
             raise OutputExistsError(
                 f"{path} exists", hint="use --force to replace it, or -o for another name"
             )
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        folder, name = os.path.split(path)
+        self._temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
         try:
-            self.file: BinaryIO = self._temporary.open("xb", buffering=0)
+            self.file: BinaryIO = open(self._temporary, "xb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise OutputUnwritableError(
                 f"{path} cannot be written: {error.strerror}", hint="choose another place with -o"
@@ -38,9 +42,9 @@ class Output:
     def publish(self) -> None:
         """Give the file its name. Raises OSError when that is taken now and ``force`` is off."""
         if self._force or not self._linked():
-            self._temporary.replace(self.path)
+            os.replace(self._temporary, self.path)
         else:
-            self._temporary.unlink()
+            os.unlink(self._temporary)
         self.published = True
 
     def _linked(self) -> bool:
@@ -48,7 +52,7 @@ class Output:
         try:
             os.link(self._temporary, self.path)
         except OSError:
-            if self.path.exists() or self.path.is_symlink():
+            if os.path.lexists(self.path):
                 raise
             return False
         return True
@@ -57,10 +61,12 @@ class Output:
         """Close the file, and remove it if it was never published."""
         self.file.close()
         if not self.published:
-            self._temporary.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary)
 
 
-def followed_path(path: Path, pid: int, number: int) -> Path:
+def followed_path(path: str, pid: int, number: int) -> str:
     """A followed process's log: ``app.PID.tkt`` beside ``app.tkt``, the second of a PID ``app.PID.2.tkt``."""
     again = f".{number}" if number > 1 else ""
-    return path.with_name(f"{path.stem}.{pid}{again}{path.suffix}")
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}.{pid}{again}{suffix}"

@@ -7,14 +7,15 @@ import os
 import select
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterable
-from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Final, Self
 
 from tracekit.record.ring import process_gone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType, TracebackType
+    from typing import Final, Self
 
 FORWARDED: Final = (
     signal.SIGINT,
@@ -59,7 +60,7 @@ class _Witness:
         self._told_of: set[int] = set()
         self._told, told = os.pipe()
         try:
-            with Path(os.devnull).open("r+b", buffering=0) as nowhere:
+            with open(os.devnull, "r+b", buffering=0) as nowhere:
                 self._pid = os.posix_spawn(
                     sys.executable,
                     [
@@ -130,8 +131,7 @@ class Child:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            if threading.current_thread() is threading.main_thread():
-                self._guard_signals(stack)
+            self._guard_signals(stack)
             self._witness = _Witness()
             stack.callback(self._witness.close)
             self.pid = os.posix_spawn(
@@ -159,8 +159,11 @@ class Child:
         for number in FORWARDED:
             before = signal.getsignal(number)
             if before is not signal.SIG_IGN:
+                try:
+                    signal.signal(number, self._note)
+                except ValueError:  # not the main thread
+                    return
                 stack.callback(signal.signal, number, signal.SIG_DFL if before is None else before)
-                signal.signal(number, self._note)
 
     @property
     def running(self) -> bool:
@@ -251,7 +254,8 @@ class Other:
 def resident_bytes(pid: int) -> int:
     """Resident set size of a process now, 0 when it cannot be told (proc_pid_statm(5))."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            pages = int(file.read().split()[1])
     except (OSError, IndexError, ValueError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
@@ -260,7 +264,8 @@ def resident_bytes(pid: int) -> int:
 def started_ns(pid: int) -> int:
     """When a process began, in nanoseconds since 1970; 0 when it cannot be told (proc_pid_stat(5))."""
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, IndexError, ValueError):
         return 0
     # To the end of the tick, of which the kernel tells the beginning.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ class RecordedLog:
 
     pid: int
     argv: list[str]
-    output: Path | None
+    output: str | None
     complete: bool
     totals: Totals
     log_bytes: int
@@ -39,7 +38,7 @@ class Recorded:
     unfollowed: list[str] = field(default_factory=list)
 
     @property
-    def output(self) -> Path | None:
+    def output(self) -> str | None:
         """The program's log."""
         return self.log.output
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import mmap
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from tracekit.record import slots
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from tracekit._native._kernels import Stamps
 try:
     from tracekit._native import _kernels as kernels
@@ -80,7 +81,7 @@ class RingFile:
         self.memory.close()
         os.close(self.descriptor)
         if self._unlink:
-            Path(self.path).unlink()
+            os.unlink(self.path)
 
 
 def _shared_file() -> tuple[int, str, bool]:

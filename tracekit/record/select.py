@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from dataclasses import dataclass
-from typing import Final
+from importlib.machinery import PathFinder
 
+from tracekit import _native
 from tracekit.errors import EngineUnavailableError, PlatformError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ENGINES: Final = ("auto", "native", "portable")
 
@@ -15,12 +18,12 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 """The versions of CPython whose frames the native engine can walk."""
 
 
-@dataclass(frozen=True, slots=True)
 class Selection:
     """The engine that will record and a printable reason."""
 
-    engine: str
-    reason: str
+    def __init__(self, engine: str, reason: str) -> None:
+        self.engine = engine
+        self.reason = reason
 
 
 def native_trouble() -> str | None:
@@ -29,10 +32,7 @@ def native_trouble() -> str | None:
         return f"it hooks CPython, and this is {sys.implementation.name}"
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         return f"it knows CPython 3.11 to 3.13, and this is {sys.version.split()[0]}"
-    try:
-        present = importlib.util.find_spec("tracekit._native._engine") is not None
-    except ImportError:
-        present = False
+    present = PathFinder.find_spec(f"{_native.__name__}._engine", _native.__path__) is not None
     return None if present else "its extension was not built when tracekit was installed"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select as waiting
 import time
-from pathlib import Path
 from typing import Final
 
 from tracekit.errors import TracekitError
@@ -24,7 +23,7 @@ def serve(report: int, path: str, force: str, engine: str, pid: str) -> None:
     """Make a ring, tell the program about it on the descriptor ``report``, and write what it records."""
     try:
         selection = select(engine)
-        output = Output(Path(path), force=bool(int(force)))
+        output = Output(path, force=bool(int(force)))
     except TracekitError as error:
         os.write(report, _line("error", error.code, error.message, error.hint))
         return

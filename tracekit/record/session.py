@@ -11,18 +11,22 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
 
 from tracekit.errors import PlatformError, ProgramMissingError
 from tracekit.record.loading import load_numpy
 from tracekit.record.outputs import Output
 from tracekit.record.process import Child
-from tracekit.record.recorded import Recorded
 from tracekit.record.ringfile import DEFAULT_CAPACITY, RingFile
 from tracekit.record.select import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final, Literal
+
+    from tracekit.record.recorded import Recorded
+
+    Kind = Literal["script", "module", "code"]
 
 SYNC_INTERVAL_NS: Final = 20_000_000
 IDLE_SECONDS: Final = 0.002
@@ -30,17 +34,17 @@ MAX_FRAMES: Final = 64
 RING_SLOTS = DEFAULT_CAPACITY
 
 
-def _say_nothing(_: str) -> None:
-    """For those who do not want to be told."""
+def _do_nothing(_: str = "") -> None:
+    """For those who do not want to be told, and have nothing to do."""
 
 
-@dataclass(frozen=True, slots=True)
 class Program:
     """What to run, as python's command line knows it: ``SCRIPT``, ``-m MODULE`` or ``-c CODE``."""
 
-    kind: Literal["script", "module", "code"]
-    target: str
-    args: list[str]
+    def __init__(self, kind: Kind, target: str, args: list[str]) -> None:
+        self.kind = kind
+        self.target = target
+        self.args = args
 
     @property
     def arguments(self) -> list[str]:
@@ -49,32 +53,47 @@ class Program:
         return [*option, self.target, *self.args]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordOptions:
     """How to record. ``output`` None means :func:`default_output`; ``max_frames`` is a limit a call path.
 
     ``follow``: Python processes that descend from the program are recorded, too, each into a log of its own.
     ``source``: the log holds the text of the lines that call paths refer to.
     ``tell`` gets a line now and then when the program is over and the recording is not.
+    ``meanwhile`` is called once, while the program starts.
     """
 
-    program: Program
-    output: Path | None = None
-    force: bool = False
-    engine: str = "auto"
-    max_frames: int = MAX_FRAMES
-    follow: bool = False
-    source: bool = True
-    tell: Callable[[str], None] = _say_nothing
+    def __init__(  # noqa: PLR0913 - the options
+        self,
+        *,
+        program: Program,
+        output: str | os.PathLike[str] | None = None,
+        force: bool = False,
+        engine: str = "auto",
+        max_frames: int = MAX_FRAMES,
+        follow: bool = False,
+        source: bool = True,
+        tell: Callable[[str], None] = _do_nothing,
+        meanwhile: Callable[[], None] = _do_nothing,
+    ) -> None:
+        self.program = program
+        self.output = output
+        self.force = force
+        self.engine = engine
+        self.max_frames = max_frames
+        self.follow = follow
+        self.source = source
+        self.tell = tell
+        self.meanwhile = meanwhile
 
 
-def default_output(program: Program) -> Path:
+def default_output(program: Program) -> str:
     """Where a recording goes when nobody says: ``app.tkt`` for ``app.py`` and for ``-m package.app``."""
     if program.kind == "code" or program.target == "-":
-        return Path("command.tkt")
+        return "command.tkt"
     if program.kind == "module":
-        return Path(f"{program.target.rpartition('.')[2] or 'module'}.tkt")
-    return Path(f"{Path(program.target).resolve().stem or 'script'}.tkt")
+        return f"{program.target.rpartition('.')[2] or 'module'}.tkt"
+    name = os.path.basename(os.path.realpath(program.target))
+    return f"{os.path.splitext(name)[0] or 'script'}.tkt"
 
 
 def record(options: RecordOptions) -> Recorded:
@@ -108,6 +127,7 @@ def record(options: RecordOptions) -> Recorded:
             load_numpy()
             from tracekit.record.collection import Collection  # noqa: PLC0415
 
+            options.meanwhile()
             collection = Collection(options, selection, ring, output, child, door)
         except BaseException:
             ring.stop_target()
@@ -123,7 +143,7 @@ def _environment(ring_path: str, engine: str, follow: str = "") -> dict[str, str
     environment = dict(os.environ)
     if _locale_was_coerced():
         del environment["LC_CTYPE"]
-    site = str(Path(__file__).resolve().parent / "_site")
+    site = os.path.join(os.path.dirname(os.path.realpath(__file__)), "_site")
     before = environment.get("PYTHONPATH")
     if environment.pop("TRACEKIT_FOLLOW", None) and before is not None:
         # We are followed ourselves; the program is ours alone.
@@ -143,7 +163,8 @@ def _locale_was_coerced() -> bool:
     if os.environ.get("LC_CTYPE") not in {"C.UTF-8", "C.utf8", "UTF-8"}:
         return False
     try:
-        inherited = Path("/proc/self/environ").read_bytes()
+        with open("/proc/self/environ", "rb") as file:
+            inherited = file.read()
     except OSError:
         return False
     return not any(entry.startswith(b"LC_CTYPE=") for entry in inherited.split(b"\0"))
@@ -152,10 +173,10 @@ def _locale_was_coerced() -> bool:
 def _check_program(program: Program) -> None:
     if program.kind != "script" or program.target == "-":
         return
-    path = Path(program.target)
-    if not path.exists():
+    path = program.target
+    if not os.path.exists(path):
         raise ProgramMissingError(f"there is no script {program.target!r} here", hint="check the path")
-    if path.is_dir() and not (path / "__main__.py").exists():
+    if os.path.isdir(path) and not os.path.exists(os.path.join(path, "__main__.py")):
         raise ProgramMissingError(f"{program.target} is a folder without a __main__.py")
     if not os.access(path, os.R_OK):
         raise ProgramMissingError(f"{program.target} cannot be read")
