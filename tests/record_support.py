@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import pytest
 from effort import stride
@@ -20,11 +20,13 @@ from tracekit.log.summary import Summary, summarize
 from tracekit.log.verify import verify
 from tracekit.record.select import select
 
+Name = TypeVar("Name")
+
 one_engine = pytest.mark.parametrize("engine", [select("auto").engine], indirect=True)
 """For tests of what is the same for all engines: the session, the command, the log."""
 
 
-def on_engines(names: Iterable[str], step: int) -> list[tuple[str, str]]:
+def on_engines(names: Iterable[Name], step: int) -> list[tuple[str, Name]]:
     """(engine, name): every name on the best engine, one in ``step`` on the portable one, which is slow."""
     every = list(names)
     best, portable = select("auto").engine, every[:: stride(step)]

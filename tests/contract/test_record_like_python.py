@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_support import TRACEKIT, Outcome, Stage, environment, recording, run
+from record_support import TRACEKIT, Outcome, Stage, environment, on_engines, recording, run
 
 from tracekit.record import TARGET_MODULES
 
@@ -307,10 +307,18 @@ def test_order_of_stdout_and_stderr(stage: Stage) -> None:
     assert outcomes[0].status == 1
 
 
-@pytest.mark.parametrize(
-    "redirection",
-    [">&-", "2>&-", "<&-", "<&- >&- 2>&-", "| head -n 1", "2>&1 >/dev/null | head -c 5", ">/dev/full"],
+REDIRECTIONS = (
+    "<&- >&- 2>&-",
+    ">&-",
+    "2>&-",
+    "| head -n 1",
+    "<&-",
+    "2>&1 >/dev/null | head -c 5",
+    ">/dev/full",
 )
+
+
+@pytest.mark.parametrize(("engine", "redirection"), on_engines(REDIRECTIONS, 3), indirect=["engine"])
 def test_streams_that_are_closed(stage: Stage, redirection: str) -> None:
     # The reader of the first line is gone before the next are written: which write fails is not up to chance.
     text = (

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from record_support import Stage, one_engine, sound
+from record_support import Stage, on_engines, one_engine, sound
 
 from tracekit.errors import TracekitError
 from tracekit.events import Mark, Totals
@@ -67,7 +67,7 @@ def wrote_a_mark(log: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("engine", "seed"), on_engines(range(3), 2), indirect=["engine"])
 def test_killed_recorder_leaves_the_program_alone(stage: Stage, seed: int) -> None:
     text = """
 import os, sys, time, tracekit
@@ -187,7 +187,7 @@ def test_full_disk_for_real(stage: Stage, tmp_path: Path) -> None:
         os.system(f"umount {disk}")
 
 
-@pytest.mark.parametrize("slots", [2, 64, 1024])
+@pytest.mark.parametrize(("engine", "slots"), on_engines([2, 64, 1024], 2), indirect=["engine"])
 def test_tiny_ring(
     stage: Stage, slots: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

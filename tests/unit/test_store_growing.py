@@ -40,7 +40,7 @@ def ends_of_records(data: bytes) -> list[int]:
     return ends
 
 
-@pytest.fixture(params=["kernel", "numpy"], autouse=True)
+@pytest.fixture(params=["kernel", "numpy"] if THOROUGH else ["kernel"], autouse=True)
 def small_chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "numpy":
         monkeypatch.setattr(lifetimes, "kernels", None)
