@@ -59,7 +59,7 @@ bench-store: $(VENV)/.bench ## measure the store, too (BENCH="--largest 10M" for
 
 schemas: $(READY) ## write schemas/ and the references in docs/sql.md and docs/api.md from the code
 	$(BIN)/tracekit schema log > schemas/log.v2.json
-	$(BIN)/tracekit schema store > schemas/store.v6.sql
+	$(BIN)/tracekit schema store > schemas/store.v7.sql
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m tools.api
 

@@ -54,7 +54,20 @@ def extension(name: str, sources: list[str], include: list[str]) -> Extension:
 
 
 kernels = sorted(path.stem for path in NATIVE.glob("kernels*.c"))
-engine = ["module", "hooks", "stack", "nodes", "types", "live", "marks", "older", "threads", "text", "ring"]
+engine = [
+    "module",
+    "hooks",
+    "stack",
+    "nodes",
+    "types",
+    "live",
+    "marks",
+    "older",
+    "settings",
+    "threads",
+    "text",
+    "ring",
+]
 headers = Path(sysconfig.get_path("include"))
 
 # The hooks are written for CPython on Linux; its internal headers describe the frames of the interpreter.

@@ -52,11 +52,18 @@ class NaiveCollector:
         self.looked: list[tuple[int, int]] = []
         self.lifetimes_used = 0
 
-    @property
-    def thresholds(self) -> list[int]:
-        told = self.settings.collector.thresholds
-        row: list[int] = self.reference.thresholds[self.passed].tolist()
-        return row if told is None else list(told)
+    def setting(self, seq: int) -> tuple[bool, list[int]]:
+        """Whether the program had the collector on at event ``seq``, and the thresholds then."""
+        recorded, told = self.reference.settings, self.settings.collector.thresholds
+        on, row = self.settings.collector.enabled, self.reference.thresholds[self.passed].tolist()
+        for number, now in enumerate(recorded.on.tolist()):
+            if recorded.seq[number] <= seq:
+                row = recorded.thresholds[number].tolist()
+                if number == 0:
+                    on = on and now
+                elif now != recorded.on[number - 1]:
+                    on = now
+        return on, row if told is None else list(told)
 
     def before(self, seq: int) -> None:
         reference = self.reference
@@ -66,16 +73,14 @@ class NaiveCollector:
             self.machine.lists.before(number, float("inf"))
             self.freeze(start)
             self.due_until(start)
-            thresholds = self.thresholds
+            on, thresholds = self.setting(start)
             self.passed += 1
             self.machine.lists.over(number)
             self.count[0] = max(0, self.count[0] + int(reference.correction[number]))
             if reference.asked[number]:
                 self.collect(start, int(reference.generation[number]), asked=True)
             elif self.waiting_at is not None or (
-                reference.off[number]
-                and self.settings.collector.enabled
-                and 0 < thresholds[0] < self.count[0]
+                reference.off[number] and on and 0 < thresholds[0] < self.count[0]
             ):
                 self.collect_what_is_due(start, thresholds)
             self.condemn(number, Garbage.EARLY)
@@ -145,22 +150,22 @@ class NaiveCollector:
 
     def check(self, seq: int, stack_id: int) -> None:
         if self.waiting_at is not None and self.waiting_at != stack_id:
-            self.collect_what_is_due(seq, self.thresholds)
+            self.collect_what_is_due(seq, self.setting(seq)[1])
 
     def allocated(self, block: Block, stack_id: int, *, counts: bool) -> None:
         self.count[0] += counts
-        threshold, opaque = self.thresholds[0], self.reference.opaque
+        (on, thresholds), opaque = self.setting(block.seq), self.reference.opaque
         if (
             counts
-            and 0 < threshold < self.count[0]
-            and self.settings.collector.enabled
+            and on
+            and 0 < thresholds[0] < self.count[0]
             and self.waiting_at is None
             and not self.reference.off[self.passed]
         ):
             if self.settings.collects_at_checks and stack_id < len(opaque) and opaque[stack_id]:
                 self.waiting_at = stack_id
             else:
-                self.collect_what_is_due(block.seq, self.thresholds)
+                self.collect_what_is_due(block.seq, thresholds)
         self.generations[0].append(block)
         if block.garbage >= 0 and self.settings.collector.garbage != Garbage.RECORDED:
             self.doom(block)

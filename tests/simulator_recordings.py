@@ -18,6 +18,7 @@ from tracekit.simulator.settings import (
     Garbage,
     MachineSettings,
     Older,
+    RecordedSettings,
     Reference,
 )
 from tracekit.store.steps import FREE_LIST_BYTES, IntArray, Steps
@@ -184,7 +185,22 @@ class _Recorder:
             ),
             lists=_lists(rng, total),
             lags=tuple(sorted(rng.choice([0, 0, 3, 20, 80, MOST_EVENTS]) for _ in range(LAGS))),
+            settings=_settings(rng, self.seq),
         )
+
+
+def _settings(rng: Random, last_seq: int) -> RecordedSettings:
+    """Nothing, or what the program set at a few events."""
+    if rng.random() < 0.4:
+        return RecordedSettings()
+    seqs = sorted([0, *(rng.randrange(last_seq + 9) for _ in range(rng.randrange(6)))])
+    return RecordedSettings(
+        seq=np.array(seqs, np.int64),
+        on=np.array([rng.random() < 0.6 for _ in seqs], np.bool_),
+        thresholds=np.array(
+            [(rng.choice([0, 1, 5, 20]), rng.randrange(4), rng.randrange(4)) for _ in seqs], np.int64
+        ),
+    )
 
 
 def _lists(rng: Random, collections: int) -> RecordedLists:

@@ -14,6 +14,7 @@ from tracekit.events import (
     Code,
     CollectionStart,
     CollectionStop,
+    CollectorSetting,
     Domain,
     Event,
     EventKind,
@@ -32,7 +33,7 @@ from tracekit.events import (
 )
 from tracekit.log.columns import NOTHING, EventColumns, empty_columns
 
-Definition = Thread | Code | Stack | TypeDefinition | SourceLine | OlderArena | OlderPool
+Definition = Thread | Code | Stack | TypeDefinition | SourceLine | OlderArena | OlderPool | CollectorSetting
 Frame = tuple[str, str, int]
 """(file name, qualified name, line)."""
 
@@ -74,6 +75,10 @@ class Trace:
     @property
     def marks(self) -> list[Mark]:
         return [event for event in self.events if isinstance(event, Mark)]
+
+    @property
+    def settings(self) -> list[CollectorSetting]:
+        return [item for _, item in self.definitions if isinstance(item, CollectorSetting)]
 
     def frames(self, stack_id: int) -> list[Frame]:
         """The call path of a stack, outermost frame first."""

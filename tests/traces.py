@@ -33,6 +33,7 @@ from tracekit.events import (
     CollectionStart,
     CollectionStop,
     CollectorInfo,
+    CollectorSetting,
     Definitions,
     Domain,
     Event,
@@ -265,6 +266,11 @@ class TraceBuilder:
         """Addresses of the arenas that are there."""
         return list(self._arenas)
 
+    def set_collector(self, *, enabled: bool, thresholds: tuple[int, int, int] = (700, 10, 10)) -> None:
+        """How the collector is set from the next event on."""
+        setting = CollectorSetting(self.next_seq, self.now, enabled, thresholds)
+        self.trace.definitions.append((self.next_seq, setting))
+
     def sample(self, rss_bytes: int) -> None:
         """Resident memory is measured after the last event."""
         self.trace.samples.append(MemorySample(self.now, self.next_seq - 1, rss_bytes))
@@ -328,6 +334,7 @@ def _definitions(items: list[Definition]) -> Definitions:
         lines=[item for item in items if isinstance(item, SourceLine)],
         older_arenas=[item for item in items if isinstance(item, OlderArena)],
         older_pools=[item for item in items if isinstance(item, OlderPool)],
+        gc_settings=[item for item in items if isinstance(item, CollectorSetting)],
     )
 
 
@@ -337,7 +344,18 @@ SIZES = st.one_of(st.integers(0, 64), st.integers(0, 2000), st.sampled_from([512
 _OPERATIONS = (
     *("allocate",) * 6,
     *("free",) * 4,
-    *("realloc", "free_unknown", "collection", "mark", "arena", "thread", "type", "sample", "notice"),
+    *(
+        "realloc",
+        "free_unknown",
+        "collection",
+        "mark",
+        "arena",
+        "thread",
+        "type",
+        "sample",
+        "notice",
+        "setting",
+    ),
 )
 _FRAMES: list[Frame] = [
     ("/srv/app/main.py", "main", 10),
@@ -430,6 +448,8 @@ def _random_other(build: TraceBuilder, operation: str, pick: int, thread: int) -
             build.type(f"app.Type{build.defined[TypeDefinition]}", pick % 500, pick % 2 == 0)
         case "sample":
             build.sample(pick * 4096)
+        case "setting":
+            build.set_collector(enabled=pick % 3 > 0, thresholds=(pick % 900 - 1, pick % 11, pick % 13))
         case _:
             build.notice("test-notice", f"something happened {pick}")
             build.older_pool(pick << 4 | 0x1000_0000_0000, 16 + pick % 32 * 16, pick)

@@ -298,6 +298,18 @@ class PackedStacks(Struct, frozen=True):
     line: Column
 
 
+class CollectorSetting(Struct, frozen=True, array_like=True):
+    """How the collector is set from event ``seq`` on: gc.isenabled and gc.get_threshold.
+
+    There is one at the start of a recording, and one for each change; none where the engine did not look.
+    """
+
+    seq: UInt
+    time_ns: UInt
+    enabled: bool
+    thresholds: tuple[Int32, Int32, Int32]
+
+
 class Definitions(Struct, frozen=True, tag="definitions", omit_defaults=True):
     """Numbers that later records refer to. A number is defined once, before its first use."""
 
@@ -315,6 +327,9 @@ class Definitions(Struct, frozen=True, tag="definitions", omit_defaults=True):
         default_factory=list
     )
     older_pools: Annotated[list[OlderPool], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(
+        default_factory=list
+    )
+    gc_settings: Annotated[list[CollectorSetting], Meta(max_length=MAX_DEFINITIONS)] = msgspec.field(
         default_factory=list
     )
 

@@ -208,6 +208,34 @@ def test_gc_without_collections(cli: Cli, tmp_path: Path) -> None:
     assert "no collection was recorded, and so no counts" in cli("gc", log, "--at", "end").out
 
 
+def test_settings_of_the_collector(cli: Cli, tmp_path: Path) -> None:
+    build = TraceBuilder()
+    build.set_collector(enabled=True)
+    for number, (enabled, first) in enumerate([(False, 700), (True, 700), (True, 50), (False, 50)]):
+        build.advance(3_000_000)
+        build.mark(f"before {number}")
+        build.set_collector(enabled=enabled, thresholds=(first, 10, 10))
+        build.allocate(16)
+    build.advance(1_000_000)
+    log = write_log(tmp_path / "set.tkt", build.finish())
+    assert "note: the collector was off 2 times, 4.0 ms in all (table gc_settings)" in cli("gc", log).out
+    assert "note: the program set its thresholds 1 time (table gc_settings)" in cli("gc", log).out
+    document = cli("gc", log, "--json").document
+    assert [(one["seq"], one["time_s"], one["enabled"]) for one in document["settings"]] == [
+        (1, 0.0, True),
+        (2, 0.003, False),
+        (4, 0.006, True),
+        (6, 0.009, True),
+        (8, 0.012, False),
+    ]
+    known = [cli("gc", log, "--at", f"seq:{seq}", "--json").document for seq in range(9)]
+    assert [one["enabled"] for one in known] == [True, True, False, False, True, True, True, True, False]
+    assert [one["thresholds"][0] for one in known] == [700] * 6 + [50] * 3
+    assert all(one["thresholds_certain"] for one in known)
+    assert "note: the collector was off (gc.disable)" in cli("gc", log, "--at", "seq:2").out
+    assert "thresholds are those" not in cli("gc", log, "--at", "seq:5").out
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -149,3 +149,50 @@ def test_free_lists_at_the_beginning(stage: Stage) -> None:
     assert found[1 + 15] > 1400  # what is imported to begin with takes some out
     assert found[1 + 17] > 1600
     assert all(abs(one - other) <= 10 for one, other in zip(found[:-1], truth, strict=True))
+
+
+SETTINGS_PROGRAM = """\
+import gc, json, tracekit
+first = gc.get_threshold()
+tracekit.mark("off")
+gc.disable()
+kept = [[number] for number in range(3 * first[0])]
+tracekit.mark("on")
+gc.enable()
+kept.append([1])
+tracekit.mark("other")
+gc.set_threshold(300, 5, 7)
+kept.append([2])
+gc.set_threshold(300, 6, 8)
+gc.collect()
+gc.set_threshold(0)
+kept.append([3])
+print(json.dumps(first))
+"""
+
+
+def test_settings_of_the_collector(stage: Stage) -> None:
+    """Each is known from the first allocation on that it could make collect, or not."""
+    stage.write({"program.py": SETTINGS_PROGRAM})
+    outcome = stage.record(["program.py"])
+    assert outcome.status == 0
+    first = tuple(json.loads(outcome.stdout))
+    with open_store(stage.log, cache=False) as store:
+        sql = "SELECT enabled, threshold0, threshold1, threshold2, seq FROM gc_settings ORDER BY seq"
+        rows = list(store.query(sql).rows())
+        marks = {name: int(str(seq)) for name, seq in store.query("SELECT name, seq FROM marks").rows()}
+        (due,) = store.query(
+            "SELECT min(start_seq) FROM gc_collections WHERE start_seq > ?", [marks["on"]]
+        ).rows()
+    assert [row[:4] for row in rows] == [
+        (True, *first),
+        (False, *first),
+        (True, *first),
+        (True, 300, 5, 7),
+        (True, 300, 6, 8),
+        (True, 0, 6, 8),
+    ]
+    seqs = [int(str(row[4])) for row in rows]
+    assert seqs[0] <= marks["start"] + 1
+    assert marks["off"] < seqs[1] < marks["on"] < seqs[2] < marks["other"] < seqs[3]
+    assert seqs[2] < int(str(due[0])) <= seqs[2] + 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from record_support import PYTHON, Outcome, Stage, Started, one_engine, run, sound
 
+import tracekit
 from tracekit.errors import all_errors
 from tracekit.events import CollectionStart
 from tracekit.log.reader import LogReader
@@ -221,6 +223,16 @@ tracekit.mark("nothing happens")
         assert stage.log.read_text() == "precious"
         assert script(stage, "with recording(force=True): pass") == Outcome(b"", b"", 0)
         stage.sound()
+
+
+@one_engine
+def test_the_collector_is_the_programs_own_copy(stage: Stage) -> None:
+    """Two that speak differently would not understand each other."""
+    shutil.copytree(Path(tracekit.__file__).parent, stage.folder / "tracekit")
+    (stage.folder / "tracekit" / "_version.py").write_text('__version__ = "9.9.9"\n')
+    assert script(stage, "with recording(): pass") == Outcome(b"", b"", 0)
+    with LogReader(stage.log) as reader:
+        assert reader.header.tool_version == "9.9.9"
 
 
 @one_engine

@@ -44,6 +44,18 @@ for turn in range(12):
         gc.collect()
 """,
 }
+SWITCHING = """\
+for turn in range(30):
+    gc.disable()
+    rows = [[row, {"turn": turn}] for row in range(1500)]
+    rows[0].append(rows)
+    if turn % 3 == 0:
+        gc.collect(1)
+    gc.enable()
+    for row in range(300 * turn):
+        [row].append([row])
+    more = [[row] for row in range(50 * turn)]
+"""
 SETTINGS = {"200": Scenario(name="200", gc_thresholds=(200, None, None)), "off": Scenario(gc_off=True)}
 CHANGES = {"200": "gc.set_threshold(200)", "off": "gc.disable()"}
 RUN = """\
@@ -99,3 +111,15 @@ def test_other_settings(tmp_path: Path, name: str) -> None:
         assert close(simulation.collections or [], collections(log)), setting
         low, high = simulation.peak_bytes_bounds
         assert low * (1 - SLACK) <= summarize(log).peak_bytes <= high * (1 + SLACK), setting
+
+
+def test_a_program_that_switches_the_collector(tmp_path: Path) -> None:
+    """It is off and on in the model when it was, also with another threshold."""
+    first = record(tmp_path, "first", SWITCHING, "gc.set_threshold(*gc.get_threshold())")
+    with open_store(first, cache=False) as store:
+        recorded, other = (run.simulation for run in simulate_all(store, [Scenario(), SETTINGS["200"]]))
+        (switched,) = store.query("SELECT count(*) FROM gc_settings WHERE NOT enabled").rows()
+    assert switched == (30,)
+    assert recorded.collections == recorded.recorded_collections == collections(first)
+    second = record(tmp_path, "second", SWITCHING, CHANGES["200"])
+    assert close(other.collections or [], collections(second))

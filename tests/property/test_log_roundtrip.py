@@ -69,6 +69,7 @@ def test_columns_details_and_definitions_come_back_equal(
     assert _definitions(defined, "codes") == trace.codes
     assert _definitions(defined, "stacks") == trace.stacks
     assert _definitions(defined, "types") == trace.types
+    assert _definitions(defined, "gc_settings") == trace.settings
     assert [record for record in records if isinstance(record, MemorySample)] == trace.samples
     assert [record for record in records if isinstance(record, Notice)] == trace.notices
 
@@ -87,6 +88,8 @@ def test_the_dump_is_what_was_written(path: Path, trace: Trace, seed: int | None
     ]
     assert events == trace.events
     assert [record for record in records if isinstance(record, Notice)] == trace.notices
+    defined = [record for record in records if isinstance(record, Definitions)]
+    assert _definitions(defined, "gc_settings") == trace.settings
     assert [record for record in records if isinstance(record, MemorySample)] == trace.samples
     footer = records[-1]
     assert isinstance(footer, Footer)

@@ -25,7 +25,14 @@ from tracekit.simulator.fast import STEP_COLUMNS, FastMachine, best_machine
 from tracekit.simulator.machine import Machine
 from tracekit.simulator.outcome import Outcome
 from tracekit.simulator.parameters import PyMallocParameters
-from tracekit.simulator.settings import CollectorSettings, Garbage, MachineSettings, Older, Reference
+from tracekit.simulator.settings import (
+    CollectorSettings,
+    Garbage,
+    MachineSettings,
+    Older,
+    RecordedSettings,
+    Reference,
+)
 from tracekit.store.opening import open_store
 from tracekit.store.steps import Steps
 
@@ -265,12 +272,14 @@ def test_settings_that_no_machine_has(changes: dict[str, Any]) -> None:
         {"off": np.zeros(len(RECORDING.reference), np.bool_)},
         {"thresholds": np.zeros((len(RECORDING.reference), 3), np.int64)},
         {"stop_seq": RECORDING.reference.stop_seq, "start_seq": np.zeros(0, np.int64)},
+        {"settings": RecordedSettings(seq=np.zeros(1, np.int64))},
+        {"settings": RecordedSettings(np.full(1, -1), np.ones(1, np.bool_), np.full((1, 3), 10))},
         {"counts": (2**50, 0, 0)},
         {"long_lived": (0, -(2**62))},
     ],
 )
 def test_collections_that_no_collector_makes(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"no collector|unequal length"):
+    with pytest.raises(ValueError, match=r"no collector|unequal length|before the first"):
         machine_of(reference=replace(RECORDING.reference, **changes))
 
 

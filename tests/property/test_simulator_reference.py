@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tracekit.events import Cause, CollectorInfo
 from tracekit.simulator.freelists import LISTS
 from tracekit.simulator.reference import MOST_WAITING, RECORDERS_EVENTS, RecordedCollections, ReferenceFold
-from tracekit.simulator.settings import Reference
+from tracekit.simulator.settings import RecordedSettings, Reference
 from tracekit.store.steps import Steps
 
 
@@ -105,7 +105,7 @@ def steps_of(events: list[Event]) -> Steps:
     )
 
 
-def columns_of(collections: list[Recorded]) -> RecordedCollections:
+def columns_of(collections: list[Recorded], told: list[Told]) -> RecordedCollections:
     def column(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.array(values, np.int64)
 
@@ -118,17 +118,38 @@ def columns_of(collections: list[Recorded]) -> RecordedCollections:
         long_lived=np.array([one.long_lived for one in collections], np.int64).reshape(-1, 2),
         collected=column([0] * len(collections)),
         lists=np.empty((0, 2, LISTS), np.int64),
+        settings=settings_of(told),
     )
+
+
+Told = tuple[int, bool, int]
+"""From which event on the collector is on or off, with which threshold 0."""
+
+
+def settings_of(told: list[Told]) -> RecordedSettings:
+    return RecordedSettings(
+        seq=np.array([seq for seq, _, _ in told], np.int64),
+        on=np.array([on for _, on, _ in told], np.bool_),
+        thresholds=np.array([(threshold, 10, 10) for *_, threshold in told], np.int64).reshape(-1, 3),
+    )
+
+
+def threshold_told(told: list[Told], seq: int) -> int:
+    """Threshold 0 at an event, 0 where the collector is off."""
+    known = [one for one in told if one[0] <= seq] or told[:1]
+    return known[-1][2] if known[-1][1] else 0
 
 
 PLACES = np.array([0, 1, 2, 2, 3], np.int64)
 
 
-def folded(events: list[Event], collections: list[Recorded], batch: int, first_count: int) -> Reference:
+def folded(
+    events: list[Event], collections: list[Recorded], batch: int, first_count: int, told: list[Told]
+) -> Reference:
     threshold = collections[-1].threshold if collections else 10
     counts = (first_count, 1, 2)
     began = CollectorInfo((threshold, 10, 10), enabled=True, counts=counts)
-    fold = ReferenceFold(columns_of(collections), began, PLACES)
+    fold = ReferenceFold(columns_of(collections, told), began, PLACES)
     for begin in range(0, len(events), batch):
         fold.feed(steps_of(events[begin : begin + batch]))
     return fold.finish(collects_at_checks=True)
@@ -146,12 +167,18 @@ def set_counts(events: list[Event]) -> None:
 
 
 @settings(max_examples=examples(300))
-@given(recordings(), st.integers(1, 40), st.integers(0, 12))
+@given(
+    recordings(),
+    st.integers(1, 40),
+    st.integers(0, 12),
+    st.just([]) | st.lists(st.tuples(st.integers(0, 200), st.booleans(), st.integers(0, 12)), min_size=1),
+)
 def test_as_one_event_after_the_other(
-    recording: tuple[list[Event], list[Recorded]], batch: int, first_count: int
+    recording: tuple[list[Event], list[Recorded]], batch: int, first_count: int, told: list[Told]
 ) -> None:
     events, collections = recording
-    found = folded(events, collections, batch, first_count)
+    told.sort(key=lambda one: one[0])
+    found = folded(events, collections, batch, first_count, told)
     set_counts(events)
     count, number = first_count, 0
     corrections, off, observed = [], [], []
@@ -165,7 +192,7 @@ def test_as_one_event_after_the_other(
             corrections.append(one.count - count)
             waited = sum(each.counts for each in due[1:])
             same = len({each.stack for each in due}) <= 1
-            off.append(waited > MOST_WAITING and not same)
+            off.append(not told and waited > MOST_WAITING and not same)
             if due and last > due[0].seq and one.start - last <= RECORDERS_EVENTS:
                 observed.append(last)
             if due and not off[-1]:
@@ -183,11 +210,17 @@ def test_as_one_event_after_the_other(
                 count += 1
                 last = event.seq
                 threshold = collections[min(number, len(collections) - 1)].threshold if collections else 10
+                if told:
+                    threshold = threshold_told(told, event.seq)
                 if not due and threshold and count > threshold:
                     due = [event]
         elif counts:
             count = max(0, count - 1)
-    off.append(len({one.stack for one in due}) > 1 and sum(each.counts for each in due[1:]) > MOST_WAITING)
+    off.append(
+        not told
+        and len({one.stack for one in due}) > 1
+        and sum(each.counts for each in due[1:]) > MOST_WAITING
+    )
     assert found.correction.tolist() == corrections
     assert found.off.tolist() == off
     assert found.observed.tolist() == observed
@@ -204,7 +237,7 @@ def test_as_one_event_after_the_other(
 @given(recordings(), st.integers(1, 40))
 def test_survivors(recording: tuple[list[Event], list[Recorded]], batch: int) -> None:
     events, collections = recording
-    found = folded(events, collections, batch, 0)
+    found = folded(events, collections, batch, 0, [])
     born = {one.seq: one for one in events if one.born is None and one.tracked}
     gone = {one.born: one.seq for one in events if one.born is not None and one.tracked}
     older = collections[0].long_lived[0] if collections else 0

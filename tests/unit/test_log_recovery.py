@@ -243,10 +243,13 @@ def test_whole_definitions_are_kept(tmp_path: Path) -> None:
     build.source_line(1, 1, "f()")
     build.older_pool(0x1000, 16, 5)
     build.older_arena(0x1000)
+    build.set_collector(enabled=False)
     path = write_log(tmp_path / "a.tkt", build.finish(), seed=None)
     recover(path, tmp_path / "b.tkt")
     with LogReader(tmp_path / "b.tkt") as log:
         found = [record for _, record in log.records() if isinstance(record, Definitions)]
     assert [record.lines for record in found if record.lines] == [[SourceLine(1, 1, "f()")]]
     assert [record.older_pools for record in found if record.older_pools] == [[OlderPool(0x1000, 16, b"\5")]]
+    assert [record.gc_settings for record in found if record.gc_settings] == [build.trace.settings]
+    assert len(build.trace.settings) == 1
     assert [record.older_arenas for record in found if record.older_arenas] == [[OlderArena(0x1000, 1 << 20)]]

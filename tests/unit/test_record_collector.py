@@ -13,6 +13,7 @@ from ring_support import allocations, frees, packed, slot, time_passes
 from tracekit.events import (
     CollectionStart,
     CollectionStop,
+    CollectorSetting,
     Definitions,
     LiveTypes,
     LogRecord,
@@ -174,6 +175,25 @@ def test_free_lists(tmp_path: Path, known: bool) -> None:
     assert start.free_lists == (LISTS if known else UNSET)
     assert stop.free_lists == (slots.GC_FREE_LISTS.unpack(lists[::-1]) if known else UNSET)
     assert start.long_lived == ((4, 5) if known else UNSET)
+
+
+def test_settings_of_the_collector(tmp_path: Path) -> None:
+    collector = collector_for(tmp_path / "app.tkt")
+    told = [
+        RingDefinition(slots.DEF_GC_SETTING, time_ns, 1, slots.GC_SETTING.pack(on, 700, -1, 0))
+        for time_ns, on in ((0, 1), (4000, 0))
+    ]
+    story: list[Piece] = [HELLO, THREAD, mark("start", 0, own=True)]
+    collector.take(slots_of([*story, told[0], allocations([16], 100, node=0), told[1]]))
+    collector.close(0)
+    assert verify(tmp_path / "app.tkt").problems == []
+    with LogReader(tmp_path / "app.tkt") as reader:
+        defined = [record for _, record in reader.records() if isinstance(record, Definitions)]
+    found = [setting for record in defined for setting in record.gc_settings]
+    assert found == [
+        CollectorSetting(1, 0, enabled=True, thresholds=(700, -1, 0)),
+        CollectorSetting(2, 4000, enabled=False, thresholds=(700, -1, 0)),
+    ]
 
 
 def test_a_definition_that_was_cut_has_no_free_lists(tmp_path: Path) -> None:

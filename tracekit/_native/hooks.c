@@ -7,6 +7,7 @@
 #include "hooks.h"
 #include "interest.h"
 #include "ring.h"
+#include "settings.h"
 #include "stack.h"
 #include "text.h"
 #include "threads.h"
@@ -112,6 +113,7 @@ APART void record_allocation(hook *self, const void *block, size_t size, uint8_t
         uint32_t node = tk_stack_node(state);
         if (flags == 0) { /* a free and the allocation of a realloc stand side by side */
             tk_threads_look(thread);
+            tk_settings_look();
         }
         if (self->domain == PYMEM_DOMAIN_OBJ) {
             tk_types_large_block(block, size);

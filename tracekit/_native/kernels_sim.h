@@ -247,6 +247,9 @@ typedef struct {
     int64_t total;
     const int64_t *start_seq, *due_seq, *generation, *correction, *recorded_thresholds;
     const uint8_t *asked, *off;
+    const int64_t *set_seq, *set_thresholds; /* see settings.RecordedSettings, `settings` of them */
+    const uint8_t *set_on;
+    int64_t settings;
     const double *young_share, *full_share;
     const uint8_t *opaque;
     int64_t opaque_count;
@@ -256,6 +259,8 @@ typedef struct {
     int64_t due_above; /* count 0 above this means to collect; INT64_MAX: it never does */
     int64_t long_lived_total, long_lived_pending, older_objects;
     int64_t next, next_due; /* recorded collections */
+    int64_t next_setting;
+    bool on; /* as the program set it */
     int64_t next_event; /* events after this one have something to be seen to before them */
     bool waits;
     int32_t waiting_at;

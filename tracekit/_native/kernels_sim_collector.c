@@ -19,6 +19,9 @@ static void look_ahead(tk_sim *sim) {
         self->next_event = self->start_seq[self->next];
     }
     self->next_event = unseen < self->next_event ? unseen : self->next_event;
+    if (self->next_setting < self->settings && self->set_seq[self->next_setting] <= self->next_event) {
+        self->next_event = self->set_seq[self->next_setting] - 1;
+    }
     if (self->freezes && self->freeze_seq <= self->next_event) {
         self->next_event = self->freeze_seq == INT64_MIN ? INT64_MIN : self->freeze_seq - 1;
     }
@@ -26,13 +29,16 @@ static void look_ahead(tk_sim *sim) {
 
 /* _is_due, but for the comparison of count 0 itself. */
 static void set_due(tk_sim_collector *self) {
-    bool never = !self->enabled || self->waits || self->thresholds[0] == 0 || self->off[self->next];
+    bool never = !self->on || self->waits || self->thresholds[0] == 0 || self->off[self->next];
     self->due_above = never ? INT64_MAX : self->thresholds[0];
 }
 
 static void set_thresholds(tk_sim_collector *self) {
+    const int64_t *recorded = self->next_setting > 0
+                                  ? &self->set_thresholds[(self->next_setting - 1) * TK_SIM_GENERATIONS]
+                                  : &self->recorded_thresholds[self->next * TK_SIM_GENERATIONS];
     if (!self->own_thresholds) {
-        memcpy(self->thresholds, &self->recorded_thresholds[self->next * TK_SIM_GENERATIONS], sizeof self->thresholds);
+        memcpy(self->thresholds, recorded, sizeof self->thresholds);
     }
     set_due(self);
 }
@@ -280,6 +286,19 @@ static void freeze_before(tk_sim *sim, int64_t seq) {
     tk_sim_lists_freeze(sim);
 }
 
+static void set_until(tk_sim_collector *self, int64_t seq) {
+    while (self->next_setting < self->settings && self->set_seq[self->next_setting] <= seq) {
+        int64_t number = self->next_setting++;
+        bool on = self->set_on[number] != 0;
+        if (number == 0) {
+            self->on = on && self->enabled;
+        } else if (on != (self->set_on[number - 1] != 0)) {
+            self->on = on;
+        }
+        set_thresholds(self);
+    }
+}
+
 static tk_sim_ending recorded(tk_sim *sim, int64_t number) {
     tk_sim_collector *self = &sim->collector;
     int64_t seq = self->start_seq[number];
@@ -291,7 +310,7 @@ static tk_sim_ending recorded(tk_sim *sim, int64_t number) {
     tk_sim_ending end = TK_SIM_DONE;
     if (self->asked[number]) {
         end = collect(sim, seq, (int)self->generation[number], true);
-    } else if (self->waits || (self->off[number] && self->enabled && self->thresholds[0] > 0 &&
+    } else if (self->waits || (self->off[number] && self->on && self->thresholds[0] > 0 &&
                                self->count[0] > self->thresholds[0])) {
         end = tk_sim_collect_generations(sim, seq); /* the eval breaker was checked, or the collector is on, here */
     }
@@ -331,6 +350,7 @@ tk_sim_ending tk_sim_collector_before(tk_sim *sim, int64_t seq) {
         if (!due_until(sim, self->start_seq[self->next])) {
             return TK_SIM_NO_MEMORY;
         }
+        set_until(self, self->start_seq[self->next]);
         end = recorded(sim, self->next);
         if (end != TK_SIM_DONE) {
             return end;
@@ -344,6 +364,7 @@ tk_sim_ending tk_sim_collector_before(tk_sim *sim, int64_t seq) {
     if (!due_until(sim, seq - 1)) {
         return TK_SIM_NO_MEMORY;
     }
+    set_until(self, seq);
     look_ahead(sim);
     return TK_SIM_DONE;
 }
@@ -354,6 +375,7 @@ bool tk_sim_collector_begin(tk_sim *sim) {
     tk_sim_collector *self = &sim->collector;
     size_t total = (size_t)self->total;
     self->doomed_unused = -1;
+    self->on = self->enabled;
     self->first_middle = malloc((total + 1) * sizeof *self->first_middle);
     self->last_full = malloc((total + 1) * sizeof *self->last_full);
     self->doomed_first = malloc((total + 1) * sizeof *self->doomed_first);

@@ -19,11 +19,11 @@ enum {
 /* And in `columns`: the recording's collections, call paths, and what there was at the start (older.Layout). */
 enum {
     START_SEQ, DUE_SEQ, GENERATION, ASKED, CORRECTION, YOUNG_SHARE, FULL_SHARE, OFF, RECORDED_THRESHOLDS, OPAQUE, OBSERVED, PATH_BYTES, STOP_SEQ,
-    WAITING, DRIFT, PARKED,
+    WAITING, DRIFT, PARKED, SET_SEQ, SET_ON, SET_THRESHOLDS,
     NTOTALPOOLS, POOL_ARENA, POOL_NUMBER, POOL_SZIDX, ADDRESS, BLOCK_POOL, BLOCK_INDEX, LATER_NTOTALPOOLS, COLUMNS
 };
 
-static const Py_ssize_t column_widths[COLUMNS] = {8, 8, 8, 1, 8, 8, 8, 1, 8, 1, 8, 8, 8, 2, 2, 2, 8, 8, 8, 8, 8, 8, 8, 8};
+static const Py_ssize_t column_widths[COLUMNS] = {8, 8, 8, 1, 8, 8, 8, 1, 8, 1, 8, 8, 8, 2, 2, 2, 8, 1, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
 enum { ROW_COLUMNS = 14, MOST_SMALL = 512 /* SMALL_REQUEST_THRESHOLD cannot be above that */ };
 static const Py_ssize_t row_widths[ROW_COLUMNS] = {8, 8, 1, 8, 8, 1, 4, 1, 4, 1, 8, 4, 8, 1};
@@ -221,6 +221,22 @@ static const char *set_lists(tk_simulator *self) {
     return NULL;
 }
 
+static const char *set_settings(tk_simulator *self) {
+    tk_sim_collector *collector = &self->sim.collector;
+    collector->settings = length(self, SET_SEQ);
+    if (length(self, SET_ON) != collector->settings ||
+        length(self, SET_THRESHOLDS) != collector->settings * TK_SIM_GENERATIONS) {
+        return "columns of unequal length";
+    }
+    if (!are_within(&self->views[SET_SEQ], 0, INT64_MAX)) {
+        return "settings before the first event";
+    }
+    collector->set_seq = self->views[SET_SEQ].buf;
+    collector->set_on = self->views[SET_ON].buf;
+    collector->set_thresholds = self->views[SET_THRESHOLDS].buf;
+    return NULL;
+}
+
 static const char *set_layout(const tk_simulator *self, tk_sim_layout *layout) {
     layout->arenas = length(self, NTOTALPOOLS);
     layout->pools = length(self, POOL_ARENA);
@@ -277,6 +293,7 @@ static PyObject *simulator_new(PyTypeObject *type, PyObject *arguments, PyObject
         self->held = COLUMNS;
         wrong = set_columns(self);
         wrong = wrong == NULL ? set_lists(self) : wrong;
+        wrong = wrong == NULL ? set_settings(self) : wrong;
         wrong = wrong == NULL ? set_layout(self, &layout) : wrong;
         tk_sim_ending end = wrong == NULL ? tk_sim_begin(&self->sim, &layout) : TK_SIM_DONE;
         wrong = end == TK_SIM_STRANGE ? "blocks that cannot be where they are said to be" : wrong;

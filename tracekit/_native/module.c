@@ -7,6 +7,7 @@
 #include "marks.h"
 #include "older.h"
 #include "ring.h"
+#include "settings.h"
 #include "stack.h"
 #include "text.h"
 #include "threads.h"
@@ -124,6 +125,7 @@ static PyObject *start(PyObject *module, PyObject *time_zero) {
     tk_ring_set_origin(monotonic_ns);
     tk_thread(true);
     tk_mark(0, "start", 5, true);
+    tk_settings_begin(PyInterpreterState_Get());
     tk_older_tell();
     if (tk_hooks_install() != 0) {
         return PyErr_NoMemory();
@@ -191,6 +193,7 @@ static void collection_starts(uint64_t now, long generation, const uint16_t *fre
     }
     memcpy(&payload[7], long_lived, sizeof long_lived);
     memcpy(&payload[11], free_lists, FREE_LISTS_BYTES);
+    tk_settings_compare();
     tk_ring_define(TK_DEF_GC_START, tk_thread(true), now, payload, sizeof payload, NULL, 0, true);
     tk_collection_starts();
     collection_entered_ns = tk_ring_now();

@@ -81,7 +81,7 @@ def run(options: GcOptions) -> int:
     only the collector could free, which is where reference cycles are made; then the longest pauses.
 
     --collection N shows one collection. --at MOMENT shows what gc.get_count() and gc.get_threshold() were at
-    an instant: they are recorded at the start of each collection, and estimated in between.
+    an instant: counts are recorded at the start of each collection, and estimated in between.
 
     Examples:
         tracekit gc app.tkt
@@ -115,6 +115,7 @@ def run(options: GcOptions) -> int:
 def _all(store: Store, options: GcOptions) -> dict[str, Any]:
     import msgspec
 
+    from tracekit.replay.counts import collector_settings
     from tracekit.replay.garbage import collections, collector_summary
 
     summary = collector_summary(store)
@@ -132,6 +133,7 @@ def _all(store: Store, options: GcOptions) -> dict[str, Any]:
         "count": summary.collections,
         "thresholds_at_start": list(start.thresholds),
         "enabled_at_start": start.enabled,
+        "settings": [_in_seconds(msgspec.structs.asdict(one), "time") for one in collector_settings(store)],
         "generations": generations,
         "garbage": garbage,
         "sort": options.sort,
@@ -183,7 +185,8 @@ def _counts(store: Store, text: str) -> dict[str, Any]:
         "before": _recorded(found.before),
         "after": _recorded(found.after),
         "count0_derived_at_after": found.check,
-        "enabled_at_start": found.enabled,
+        "enabled": found.enabled,
+        "enabled_at_start": store.header.collector.enabled,
         "types_known": store.header.capabilities.types,
         "engine": store.header.engine,
     }

@@ -256,6 +256,7 @@ class _Rescue:
                 lines=record.lines,
                 older_arenas=record.older_arenas,
                 older_pools=record.older_pools,
+                gc_settings=record.gc_settings,
             )
         )
         self.result.records_kept += 1

@@ -20,7 +20,7 @@ from tracekit.events import (
 from tracekit.log.columns import MAX_BATCH_EVENTS, EventColumns, encode_batch
 from tracekit.log.format import pack_prelude, pack_record, pack_trailer
 
-_REFERRING = ("stacks", "lines", "older_arenas", "older_pools")
+_REFERRING = ("stacks", "lines", "older_arenas", "older_pools", "gc_settings")
 _LISTS = ("threads", "codes", "types", *_REFERRING)
 
 MAX_INDEX_ENTRIES = 1 << 18

@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 60.0
 """How long the collector may take for what is left when the block ends; it is less than one ring."""
 
 # The first process ends at once, so that the second has no parent here. What it needs besides Python it finds
-# where this program would look for it.
+# where this program would look for it; of several copies of tracekit it is the one that this program has.
 _LAUNCH = """
 import os, sys
 if os.fork():
@@ -39,6 +39,9 @@ import _signal
 _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
 os.closerange(4, max([4, *map(int, os.listdir("/proc/self/fd"))]) + 1)
 sys.path += [entry for entry in sys.argv[5:] if entry not in sys.path]
+sys.path.insert(0, sys.argv[-1])
+import tracekit
+del sys.path[0]
 from tracekit.record.service import serve
 serve(3, *sys.argv[1:5])
 """

@@ -15,6 +15,7 @@ from tracekit.events import (
     NO_TYPE,
     CollectionStart,
     CollectionStop,
+    CollectorSetting,
     Definitions,
     EventKind,
     Header,
@@ -65,6 +66,7 @@ class Collector:
         self._types: list[TypeDefinition] = []
         self._older_arenas: list[OlderArena] = []
         self._older_pools: list[OlderPool] = []
+        self._settings: list[CollectorSetting] = []
         self._fold = new_fold(BATCH_EVENTS)
         self._fold.origin_ns = 1 << 62  # stamps from before the hello are from before the recording
         self._threads = [Thread(0, UNKNOWN_THREAD_NAME)]
@@ -158,7 +160,8 @@ class Collector:
             new = [Definitions(threads=threads, codes=codes, types=types), *define_stacks(rows)]
         arenas, self._older_arenas = self._older_arenas, []
         pools, self._older_pools = self._older_pools, []
-        new.append(Definitions(older_arenas=arenas, older_pools=pools))
+        settings, self._settings = self._settings, []
+        new.append(Definitions(older_arenas=arenas, older_pools=pools, gc_settings=settings))
         for record in new:
             if record != NO_DEFINITIONS:
                 writer.write(record)
@@ -359,6 +362,13 @@ class Collector:
         self._open_collection = None
         self._details.append(stop)
 
+    def _gc_setting(self, item: RingDefinition) -> None:
+        self._pass_time(item.number)
+        enabled, *thresholds = slots.GC_SETTING.unpack_from(item.payload)
+        first, second, third = thresholds
+        setting = CollectorSetting(self._next_seq, self._time_ns, bool(enabled), (first, second, third))
+        self._settings.append(setting)
+
     def _engine_notice(self, item: RingDefinition) -> None:
         self._pass_time(item.number)
         code, text = slots.unpack_texts(item.payload)[:2]
@@ -377,6 +387,7 @@ class Collector:
         slots.DEF_MARK: _mark,
         slots.DEF_GC_START: _gc_start,
         slots.DEF_GC_STOP: _gc_stop,
+        slots.DEF_GC_SETTING: _gc_setting,
         slots.DEF_NOTICE: _engine_notice,
         slots.DEF_MEMORY: _memory,
         slots.DEF_CODE_NODE: _code_node,

@@ -51,7 +51,7 @@ SIZE_WIDE = (1 << SIZE_BITS) - 1
 DEF_HELLO, DEF_THREAD, DEF_CODE, DEF_FILE, DEF_LINE_NODES = 1, 2, 3, 4, 5
 DEF_MARK, DEF_GC_START, DEF_GC_STOP, DEF_NOTICE, DEF_MEMORY = 6, 7, 8, 9, 10
 DEF_CODE_NODE, DEF_TYPE, DEF_NATIVE_THREAD, DEF_OLDER_ARENAS, DEF_OLDER_POOLS = 11, 13, 14, 15, 16
-DEF_FRAME_NODE = 17
+DEF_FRAME_NODE, DEF_GC_SETTING = 17, 18
 
 LINE_NODE = struct.Struct("<IIIi")  # node, parent, file, line
 FRAME_NODE = struct.Struct("<IIIii")  # node, parent, file, line, first line of the code; its name follows
@@ -63,6 +63,7 @@ OLDER_ARENA = struct.Struct("<QQ")  # address, size
 OLDER_POOL = struct.Struct("<QII")  # first block, bytes a block, blocks; a bit for each follows, in bytes
 GC_START = struct.Struct("<I6I")  # generation, counts, thresholds
 GC_LONG_LIVED = struct.Struct("<QQ")  # behind that, from the native engine: total and pending
+GC_SETTING = struct.Struct("<4i")  # whether it is on, thresholds
 GC_STOP = struct.Struct("<QQQ")  # duration, collected, uncollectable
 FREE_LISTS = 24
 GC_FREE_LISTS = struct.Struct(f"<{FREE_LISTS}H")  # behind the last two; see events.FreeLists

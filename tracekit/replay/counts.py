@@ -11,10 +11,12 @@ can be held against what the next collection recorded, and is.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
+from tracekit.events import CollectorSetting
 from tracekit.replay.moment import Moment
 from tracekit.store.database import Store
 
@@ -28,6 +30,11 @@ FROM gc_collections WHERE trace_id = $trace AND start_seq IS NOT NULL
 """
 _BEFORE = _COLLECTION + "AND start_seq <= $seq ORDER BY start_seq DESC LIMIT 1"
 _AFTER = _COLLECTION + "AND start_seq > $seq ORDER BY start_seq LIMIT 1"
+
+_SETTINGS = """
+SELECT seq, time_ns, enabled, threshold0, threshold1, threshold2
+FROM gc_settings WHERE trace_id = ? ORDER BY seq
+"""
 
 # A realloc keeps the block of a tracked object tracked and changes no count: the type is known of the last of
 # its blocks only, which is the one that counts here.
@@ -65,8 +72,9 @@ class Counts(Struct, frozen=True):
     ``before`` and ``after`` are the collections that started last before and first after the moment.
     ``check`` is the count 0 that the same derivation gives where ``after`` recorded one: the derivation held
     when they are equal. Without ``before`` it is None, because the derivation then starts from ``after``.
-    ``thresholds`` are those of ``before`` or of the recording's start; they are certain if ``after`` says the
-    same, and ``enabled`` (``gc.isenabled()``) is only known at the start.
+    ``thresholds`` and ``enabled`` (``gc.isenabled()``) were recorded when the program changed them. In
+    recordings of engines that do not look, ``thresholds`` are those of ``before`` or of the recording's start,
+    certain if ``after`` says the same, and ``enabled`` is None behind the start.
     """
 
     moment: Moment
@@ -77,7 +85,16 @@ class Counts(Struct, frozen=True):
     before: Recorded | None
     after: Recorded | None
     check: int | None
-    enabled: bool
+    enabled: bool | None
+
+
+def collector_settings(store: Store) -> list[CollectorSetting]:
+    """How the collector was set at the start and by each change, in order; empty where no engine looked."""
+    rows: Any = store.query(_SETTINGS, [store.trace_id]).rows()
+    return [
+        CollectorSetting(seq, time_ns, enabled, (first, second, third))
+        for seq, time_ns, enabled, first, second, third in rows
+    ]
 
 
 def counts_at(store: Store, moment: Moment) -> Counts:
@@ -87,17 +104,19 @@ def counts_at(store: Store, moment: Moment) -> Counts:
     after, _ = _recorded(store, _AFTER, asked)
     start = store.header.collector
     thresholds = start.thresholds if before is None else before.thresholds
+    settings = collector_settings(store)
+    at = [one for one in settings if one.seq <= moment.seq] or settings[:1]
     count0, check = _count0(store, moment.seq, before, after)
     return Counts(
         moment,
         (count0, *_older_counts(before, after)),
-        thresholds,
-        after is not None and after.thresholds == thresholds,
+        at[-1].thresholds if at else thresholds,
+        bool(at) or (after is not None and after.thresholds == thresholds),
         before is not None and (stop_seq is None or moment.seq < stop_seq),
         before,
         after,
         check,
-        start.enabled,
+        at[-1].enabled if at else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tracekit.report.heaps import group_table, moment_text, note_lines
@@ -38,11 +39,25 @@ def collector_lines(document: Mapping[str, Any], *, width: int | None = None) ->
     if document["collections_omitted"]:
         more = plural(document["collections_omitted"], "more collection")
         yield f"... and {more} (--limit 0 shows all, --collection N one of them)"
-    notes = list(document["notes"])
+    notes = [*_setting_notes(document), *document["notes"]]
     lost = sum(generation["uncollectable"] for generation in document["generations"])
     if lost:
         notes.insert(0, f"{plural(lost, 'object was', 'objects were')} uncollectable (gc.garbage)")
     yield from note_lines(notes, width=width)
+
+
+def _setting_notes(document: Mapping[str, Any]) -> Iterator[str]:
+    """What the program itself did to the collector."""
+    settings = document["settings"]
+    ends = [*(one["time_s"] for one in settings[1:]), document["duration_s"]]
+    off = [end - one["time_s"] for one, end in zip(settings, ends, strict=False) if not one["enabled"]]
+    if off:
+        times = "once" if len(off) == 1 else f"{human_count(len(off))} times"
+        yield f"the collector was off {times}, {human_seconds(max(0.0, sum(off)))} in all (table gc_settings)"
+    others = [one["thresholds"] for one in settings]
+    changes = sum(before != after for before, after in pairwise(others))
+    if changes:
+        yield f"the program set its thresholds {plural(changes, 'time')} (table gc_settings)"
 
 
 def _none(document: Mapping[str, Any]) -> Iterator[str]:
@@ -51,6 +66,7 @@ def _none(document: Mapping[str, Any]) -> Iterator[str]:
         f"no collections: the collector did not run in {human_seconds(document['duration_s'])}; "
         f"at the start it was {state}, thresholds {_triple(document['thresholds_at_start'])}"
     )
+    yield from note_lines(list(_setting_notes(document)))
 
 
 def _generations(generations: Sequence[Mapping[str, Any]], width: int | None) -> Iterator[str]:
@@ -181,11 +197,13 @@ def _count_notes(document: Mapping[str, Any]) -> Iterator[str]:
             f"{document['engine']} engine does not record; the native engine does (record --engine native)"
         )
     elif not before and not after:
-        yield "no collection was recorded, and so no counts; thresholds are those of the recording's start"
-        return
+        yield "no collection was recorded, and so no counts"
     else:
         yield _ESTIMATE
         yield _checked(document)
+    if document["enabled"] is False:
+        yield "the collector was off (gc.disable)"
+        return
     if not document["thresholds_certain"]:
         where = f"gc:{_number(before['gc_id'])}" if before else "the recording's start"
         then = (
@@ -196,7 +214,9 @@ def _count_notes(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"thresholds are those at {where}, {then}"
     count, threshold = document["counts"][0], document["thresholds"][0]
     if not document["collecting"] and count is not None and threshold and count > threshold + 1:
-        yield "count 0 is above its threshold: the collector was disabled, or about to run"
+        yield "count 0 is above its threshold: the collector was " + (
+            "about to run" if document["enabled"] else "disabled, or about to run"
+        )
 
 
 def _checked(document: Mapping[str, Any]) -> str:

@@ -89,6 +89,9 @@ class Collector:
         # Blocks that will be: by the number of the recorded collection from which on they are.
         self._doomed: dict[int, list[int]] = {}
         self._first_middle, self._last_full = _examinations(reference)
+        self._on = settings.enabled
+        self._next_setting = 0
+        self._set_at: list[int] = reference.settings.seq.tolist()
         self._thresholds = self._thresholds_now()
 
     # -- events, in the order in which they happen -----------------------------------------------------------
@@ -99,10 +102,12 @@ class Collector:
             self._unseen_before(None)
             self._freeze_before(self._starts[self._next])
             self._due_until(self._starts[self._next])
+            self._set_until(self._starts[self._next])
             self._recorded(self._next)
         self._unseen_before(seq)
         self._freeze_before(seq)
         self._due_until(seq - 1)
+        self._set_until(seq)
 
     def check(self, seq: int, stack_id: int) -> None:
         """``_Py_HandlePending``: the program is about to allocate at another place than where it waits."""
@@ -138,7 +143,7 @@ class Collector:
     def _is_due(self) -> bool:
         threshold = self._thresholds[0]
         return (
-            self._settings.enabled
+            self._on
             and self._waiting_at is None
             and self.count[0] > threshold
             and threshold != 0
@@ -146,7 +151,7 @@ class Collector:
         )
 
     def _is_above(self) -> bool:
-        return self._settings.enabled and self.count[0] > self._thresholds[0] > 0
+        return self._on and self.count[0] > self._thresholds[0] > 0
 
     def _is_opaque(self, stack_id: int) -> bool:
         opaque = self._reference.opaque
@@ -244,7 +249,24 @@ class Collector:
             self._lists.kept(KEYS, keys)
 
     def _thresholds_now(self) -> list[int]:
-        return list(self._settings.thresholds or self._reference.thresholds[self._next].tolist())
+        if self._settings.thresholds is not None:
+            return list(self._settings.thresholds)
+        recorded = self._reference.settings
+        if self._next_setting:
+            return list(recorded.thresholds[self._next_setting - 1].tolist())
+        return list(self._reference.thresholds[self._next].tolist())
+
+    def _set_until(self, seq: int) -> None:
+        """What the program set up to event ``seq``."""
+        on = self._reference.settings.on
+        while self._next_setting < len(self._set_at) and self._set_at[self._next_setting] <= seq:
+            number = self._next_setting
+            if number == 0:
+                self._on = self._settings.enabled and bool(on[0])
+            elif on[number] != on[number - 1]:
+                self._on = bool(on[number])
+            self._next_setting += 1
+            self._thresholds = self._thresholds_now()
 
     def _freeze_before(self, seq: int) -> None:
         """``gc.freeze``: all objects go where no collection looks, and the counts begin anew."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tracekit.events import Header
 from tracekit.simulator.parameters import VERSIONS, version_of
+from tracekit.simulator.settings import RecordedSettings, Reference
 
 PLAIN_ALLOCATORS = ("malloc", "malloc_debug")
 
@@ -72,11 +75,41 @@ def about_other_collections(*, by_itself: bool, waits: bool, lists: bool) -> lis
     return notes
 
 
-def assumptions(header: Header, *, use_pymalloc: bool, older_arenas: int, switched_off: int) -> list[str]:
+def turns_it_on(settings: RecordedSettings) -> bool:
+    """Whether the program turned the collector on, having turned it off."""
+    return bool(np.any(settings.on[1:] & ~settings.on[:-1]))
+
+
+def about_switching(reference: Reference, *, off: bool, other_thresholds: bool) -> list[str]:
+    """What holds where the program itself turned the collector off, or set its thresholds.
+
+    ``off``: it is off at the start of the scenario. ``other_thresholds``: the scenario has its own.
+    """
+    notes = []
+    settings = reference.settings
+    times = int(np.count_nonzero(~settings.on))
+    stretches = int(np.count_nonzero(reference.off))
+    if times:
+        many = "once" if times == 1 else f"{times:,} times"
+        notes.append(f"the program turned the collector off {many}; so does the model, at the same events")
+        if off and turns_it_on(settings):
+            notes.append(
+                "and on again: off at the start, the collector runs from there on (thresholds of 0 keep it off)"
+            )
+    elif stretches:
+        notes.append(
+            f"the program kept the collector from running in {stretches} of the stretches between "
+            "collections; so does the model"
+        )
+    if other_thresholds and len(np.unique(settings.thresholds, axis=0)) > 1:
+        notes.append("the program set thresholds itself; the model keeps those of the scenario throughout")
+    return notes
+
+
+def assumptions(header: Header, *, use_pymalloc: bool, older_arenas: int) -> list[str]:
     """What holds for every number of a simulation of this trace.
 
-    ``older_arenas``: how many the model starts with. ``switched_off``: in so many stretches between
-    collections the collector was off.
+    ``older_arenas``: how many the model starts with.
     """
     can = header.capabilities
     if older_arenas:
@@ -84,11 +117,6 @@ def assumptions(header: Header, *, use_pymalloc: bool, older_arenas: int, switch
     else:
         older = "blocks older than the recording are unknown: the model starts from an empty heap"
     notes = [older]
-    if switched_off:
-        notes.append(
-            f"the program kept the collector from running in {switched_off} of the stretches between "
-            "collections; so does the model"
-        )
     if not can.domains:
         domain_note = "raw, mem and object blocks are not told apart in this trace"
         if use_pymalloc:

@@ -13,7 +13,7 @@ from tracekit.simulator.knowledge import knows_tracked
 from tracekit.simulator.older import aligned_as_recorded
 from tracekit.simulator.parameters import PyMallocParameters, recorded_parameters
 from tracekit.simulator.reference import RecordedCollections, ReferenceFold
-from tracekit.simulator.settings import Older, Reference
+from tracekit.simulator.settings import Older, RecordedSettings, Reference
 from tracekit.simulator.source import TraceSource
 from tracekit.store.steps import IntArray, in_parts
 
@@ -30,6 +30,10 @@ SELECT start_seq, coalesce(stop_seq, (SELECT last_seq FROM traces t WHERE t.trac
        coalesce(long_lived_total, -1), coalesce(long_lived_pending, -1), coalesce(duration_ns, 0),
        coalesce(collected, 0)
 FROM gc_collections g WHERE trace_id = ? AND start_seq IS NOT NULL ORDER BY start_seq
+"""
+_SETTINGS = """
+SELECT seq, enabled::INTEGER, threshold0, threshold1, threshold2
+FROM gc_settings WHERE trace_id = ? ORDER BY seq
 """
 _LISTS = """
 SELECT free_lists_before, coalesce(free_lists_after, free_lists_before)
@@ -82,6 +86,7 @@ def read_recording(source: TraceSource, progress: Callable[[int], None] | None =
     """Read a trace once. ``progress(steps_done)`` is called after each batch of them."""
     header, trace_id = source.header, source.trace_id
     table = _table(source, _COLLECTIONS, [trace_id], 13)
+    settings = _table(source, _SETTINGS, [trace_id], 5)
     recorded = RecordedCollections(
         start_seq=table[:, 0].copy(),
         stop_seq=table[:, 1].copy(),
@@ -91,6 +96,7 @@ def read_recording(source: TraceSource, progress: Callable[[int], None] | None =
         long_lived=table[:, 9:11],
         collected=table[:, 12],
         lists=_lists(source),
+        settings=RecordedSettings(settings[:, 0].copy(), settings[:, 1] > 0, settings[:, 2:].copy()),
     )
     parameters = recorded_parameters(header)
     arenas = _table(source, _ARENAS, [trace_id, parameters.arena_size], 3)

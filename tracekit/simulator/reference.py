@@ -8,14 +8,14 @@ besides how long a collection that was due had to wait, and where.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from tracekit.events import Cause, CollectorInfo
 from tracekit.simulator.freelists import LISTS, RecordedLists
-from tracekit.simulator.settings import LAGS, MOST_EVENTS, Reference
+from tracekit.simulator.settings import LAGS, MOST_EVENTS, RecordedSettings, Reference
 from tracekit.store.steps import IntArray, Outline, Steps
 
 MOST_WAITING = 8
@@ -38,7 +38,7 @@ class RecordedCollections:
     ``stop_seq`` is the last event where it is not known. ``counts`` and ``thresholds`` have three columns,
     ``long_lived`` two (total, pending), which are -1 where they were not recorded. ``collected``: the objects
     that it found unreachable. ``lists[k, 0 or 1]``: how many objects waited in each free list before and
-    after collection k; without rows where that is not known.
+    after collection k; without rows where that is not known. ``settings``: how the collector was set.
     """
 
     start_seq: IntArray
@@ -49,6 +49,7 @@ class RecordedCollections:
     long_lived: IntArray
     collected: IntArray
     lists: IntArray
+    settings: RecordedSettings = field(default_factory=RecordedSettings)
 
     def __len__(self) -> int:
         return len(self.start_seq)
@@ -161,6 +162,7 @@ class ReferenceFold:
             flushed=np.sort(np.concatenate([np.empty(0, np.int64), *self._flushed])),
             lists=self._lists(),
             lags=lifetimes(*self._ages),
+            settings=recorded.settings,
         )
 
     # -- count 0 ---------------------------------------------------------------------------------------------
@@ -172,10 +174,10 @@ class ReferenceFold:
         total = self._count + np.cumsum(change)
         counts = total - np.minimum(0, np.minimum.accumulate(total))  # it never falls below 0
         self._count = int(counts[-1])
-        threshold = int(self._thresholds[self._interval, 0])
+        threshold = self._threshold_at(seqs)
         begin = 0
-        if self._due is None and threshold > 0:
-            above = np.flatnonzero((counts > threshold) & (change > 0))
+        if self._due is None:
+            above = np.flatnonzero((counts > threshold) & (change > 0) & (threshold > 0))
             if len(above):
                 begin = int(above[0]) + 1
                 self._due = _Due(int(seqs[begin - 1]), int(stacks[begin - 1]))
@@ -214,9 +216,19 @@ class ReferenceFold:
                 seqs[number] = min(int(seqs[number]), due.seq - 1)
         return seqs
 
-    @staticmethod
-    def _was_off(due: _Due) -> bool:
-        return due.waited > MOST_WAITING and not due.same_place
+    def _threshold_at(self, seqs: IntArray) -> IntArray:
+        """Threshold 0 at events, 0 where the collector is known to be off; one value if it is the same."""
+        settings = self._recorded.settings
+        if not len(settings):
+            return self._thresholds[self._interval : self._interval + 1, 0]
+        first, last = np.searchsorted(settings.seq, (seqs[0], seqs[-1]), side="right") - 1
+        wanted = seqs if first < last else seqs[:1]
+        at = np.maximum(np.searchsorted(settings.seq, wanted, side="right") - 1, 0)
+        return np.where(settings.on[at], settings.thresholds[at, 0], 0)
+
+    def _was_off(self, due: _Due) -> bool:
+        """Whether the program had turned it off; only guessed where it is not recorded."""
+        return not len(self._recorded.settings) and due.waited > MOST_WAITING and not due.same_place
 
     def _asked(self) -> npt.NDArray[np.bool_]:
         """Collections that ``gc_collect_generations`` would not have made: the program asked for them."""

@@ -200,10 +200,12 @@ def _notes(source: TraceSource, recording: Recording, scenario: Scenario) -> lis
         source.header,
         use_pymalloc=scenario.allocator == "pymalloc",
         older_arenas=len(recording.older.arenas),
-        switched_off=int(recording.reference.off.sum()),
+    )
+    notes += knowledge.about_switching(
+        recording.reference, off=scenario.gc_off, other_thresholds=scenario.gc_thresholds is not None
     )
     if changes_collector(scenario):
-        on = not collector_is_off(scenario)
+        on = not collector_is_off(scenario) or knowledge.turns_it_on(recording.reference.settings)
         notes += knowledge.about_other_collections(
             by_itself=on, waits=recording.collects_at_checks, lists=recording.reference.lists.known
         )

@@ -39,7 +39,10 @@ MOST_EVENTS = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class CollectorSettings:
-    """``thresholds`` None: those in force when the program was recorded. ``enabled`` False: gc.disable().
+    """``thresholds`` None: those in force when the program was recorded.
+
+    ``enabled`` False: gc.disable() at the start; where the program is known to have turned the collector
+    off and on again, it is on from there.
 
     ``freeze_seq``: gc.freeze() just before the first event from this one on; None: never.
     """
@@ -48,6 +51,21 @@ class CollectorSettings:
     enabled: bool = True
     freeze_seq: int | None = None
     garbage: Garbage = Garbage.RECORDED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedSettings:
+    """How the program set the collector: from event ``seq[k]`` on it was ``on[k]``, with ``thresholds[k]``.
+
+    In the order of the events; without rows where that was not recorded.
+    """
+
+    seq: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    on: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    thresholds: IntArray = field(default_factory=lambda: np.empty((0, 3), np.int64))
+
+    def __len__(self) -> int:
+        return len(self.seq)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +87,7 @@ class Reference:
     collection of the model at the same event is the same collection. ``flushed``: blocks, in order, that
     recorded collections freed although they were no garbage. ``lists``: the free lists, where recorded.
     ``lags``: for how many events blocks of cyclic garbage were in use, rising, each as likely as the others.
+    ``settings``: what the collector was set to; where that is known, ``thresholds`` and ``off`` do not count.
     """
 
     start_seq: IntArray
@@ -88,6 +107,7 @@ class Reference:
     flushed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     lists: RecordedLists = field(default_factory=RecordedLists)
     lags: tuple[int, ...] = (0,) * LAGS
+    settings: RecordedSettings = field(default_factory=RecordedSettings)
 
     def due(self) -> IntArray:
         """``due_seq``, or ``start_seq`` where it was left out."""

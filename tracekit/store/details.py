@@ -18,6 +18,7 @@ from tracekit.events import (
     Code,
     CollectionStart,
     CollectionStop,
+    CollectorSetting,
     Definitions,
     EventKind,
     LogRecord,
@@ -72,6 +73,7 @@ class Details(Struct):
     _starts: dict[int, CollectionStart] = field(default_factory=dict)
     _stops: dict[int, CollectionStop] = field(default_factory=dict)
     _marks: dict[int, Mark] = field(default_factory=dict)
+    _settings: list[CollectorSetting] = field(default_factory=list)
     _samples: list[MemorySample] = field(default_factory=list)
     _notices: list[Notice] = field(default_factory=list)
     _seen: dict[int, tuple[int, int, int]] = field(default_factory=dict)
@@ -115,6 +117,7 @@ class Details(Struct):
             ("codes", [_fields(code) for code in self._codes.values()]),
             ("types", [_fields(kind) for kind in self._types.values()]),
             ("gc_collections", self._collection_rows()),
+            ("gc_settings", [_setting_row(setting) for setting in self._settings]),
             ("marks", self._mark_rows()),
             ("arenas", self._arenas),
             ("memory_samples", [_fields(sample) for sample in self._samples]),
@@ -143,6 +146,7 @@ class Details(Struct):
             self._stacks[stack.stack_id] = (stack, parent[1] + 1 if parent else 1)
         self._lines += record.lines
         self._older_pools += record.older_pools
+        self._settings += record.gc_settings
         for older in record.older_arenas:
             self._open_arenas[older.address] = len(self._arenas)
             self._arenas.append({"address": older.address, "size": older.size} | _NO_ARENA_EVENTS)
@@ -215,6 +219,11 @@ class Details(Struct):
             if mark.seq in self._seen and mark.stacks
             for own in mark.stacks
         ]
+
+
+def _setting_row(setting: CollectorSetting) -> dict[str, object]:
+    row: dict[str, object] = {"seq": setting.seq, "time_ns": setting.time_ns, "enabled": setting.enabled}
+    return row | {f"threshold{number}": value for number, value in enumerate(setting.thresholds)}
 
 
 def older_blocks(pools: list[OlderPool]) -> dict[str, npt.NDArray[np.int64]]:

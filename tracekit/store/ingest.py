@@ -33,7 +33,7 @@ _TABLES = {"short": "allocations", "medium": "allocations", "long": "allocations
 
 _REPLACED = (
     *("traces", "threads", "codes", "types", "stacks"),
-    *("gc_collections", "marks", "arenas", "memory_samples", "notices"),
+    *("gc_collections", "gc_settings", "marks", "arenas", "memory_samples", "notices"),
     *("source_lines", "mark_stacks", "older_blocks"),
 )
 """Tables that are written as a whole each time."""

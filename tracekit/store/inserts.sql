@@ -56,6 +56,9 @@ SELECT $trace, nullif(gc_id, -1), nullif(generation, -1), nullif(start_seq, -1),
        nullif(free_lists_before, '')::UINTEGER[], nullif(free_lists_after, '')::UINTEGER[]
 FROM incoming;
 
+-- table: gc_settings
+INSERT INTO gc_settings SELECT $trace, seq, time_ns, enabled, threshold0, threshold1, threshold2 FROM incoming;
+
 -- table: arenas
 INSERT INTO arenas
 SELECT $trace, address, size, nullif(alloc_seq, -1), nullif(free_seq, -1), nullif(allocated_ns, -1),

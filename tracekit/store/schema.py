@@ -9,7 +9,7 @@ from importlib import resources
 
 import duckdb
 
-STORE_SCHEMA_VERSION = 6
+STORE_SCHEMA_VERSION = 7
 """Raised whenever a table, view or macro changes; a cached store of another version is built anew."""
 
 _TABLES = ("schema.sql", "simulated.sql")
@@ -21,7 +21,7 @@ def _read(name: str) -> str:
 
 
 def store_schema() -> str:
-    """All SQL that makes an empty store, as published in schemas/store.v6.sql."""
+    """All SQL that makes an empty store, as published in schemas/store.v7.sql."""
     head = (
         f"-- The DuckDB store of tracekit, version {STORE_SCHEMA_VERSION}; made from tracekit/store/*.sql.\n"
     )

@@ -1,4 +1,4 @@
--- The DuckDB store of tracekit, version 6; made from tracekit/store/*.sql.
+-- The DuckDB store of tracekit, version 7; made from tracekit/store/*.sql.
 
 -- The tables of a store: a projection of one or many logs. Units: bytes, nanoseconds since the recording began.
 
@@ -322,6 +322,24 @@ COMMENT ON COLUMN gc_collections.long_lived_total IS 'Objects that survived the 
 COMMENT ON COLUMN gc_collections.long_lived_pending IS 'Objects that survived one of generation 1 since then; below a quarter of the total there is no full collection. NULL: not recorded.';
 COMMENT ON COLUMN gc_collections.free_lists_before IS 'Dead objects that wait in CPython''s free lists at its start: dicts, lists, tuples of 1, of 2... of 20 items, floats, tables of dicts'' keys (24 numbers). NULL: not recorded.';
 COMMENT ON COLUMN gc_collections.free_lists_after IS 'The same at its stop; a full collection empties them. NULL: not recorded.';
+
+CREATE TABLE gc_settings (
+    trace_id   INTEGER NOT NULL,
+    seq        BIGINT NOT NULL,
+    time_ns    BIGINT NOT NULL,
+    enabled    BOOLEAN NOT NULL,
+    threshold0 BIGINT NOT NULL,
+    threshold1 BIGINT NOT NULL,
+    threshold2 BIGINT NOT NULL
+);
+COMMENT ON TABLE gc_settings IS 'How the garbage collector was set: at the start, and after each change. Empty where the engine did not look.';
+COMMENT ON COLUMN gc_settings.trace_id IS 'The recording (traces).';
+COMMENT ON COLUMN gc_settings.seq IS 'The first event for which it was so.';
+COMMENT ON COLUMN gc_settings.time_ns IS 'Time at which it was noticed, just before that event.';
+COMMENT ON COLUMN gc_settings.enabled IS 'gc.isenabled().';
+COMMENT ON COLUMN gc_settings.threshold0 IS 'gc.get_threshold()[0].';
+COMMENT ON COLUMN gc_settings.threshold1 IS 'gc.get_threshold()[1].';
+COMMENT ON COLUMN gc_settings.threshold2 IS 'gc.get_threshold()[2].';
 
 CREATE TABLE arenas (
     trace_id        INTEGER NOT NULL,
