@@ -66,3 +66,26 @@ def test_a_trace_without_arenas_says_none_were_at_their_peak(tmp_path: Path) -> 
     with open_store(write_log(tmp_path / "app.tkt", TraceBuilder().finish()), cache=False) as store:
         result = simulate(store, Scenario())
     assert (result.recorded_peak_arenas, result.recorded_collections) == (0, [0, 0, 0])
+
+
+def test_a_program_that_turns_the_collector_off_and_on(tmp_path: Path) -> None:
+    build = TraceBuilder()
+    tracked = build.type("app.Row", gc_tracked=True)
+    build.set_collector(enabled=True, thresholds=(4, 10, 10))
+    for enabled, blocks in ((False, 20), (True, 3), (True, 7)):
+        build.set_collector(enabled=enabled, thresholds=(4, 10, 10))
+        rows = [build.allocate(16) for _ in range(blocks)]
+    for row in rows:
+        build.free(row, type_id=tracked)
+    log = write_log(tmp_path / "app.tkt", build.finish())
+    with open_store(log, cache=False) as store:
+        result, off, often = (
+            simulate(store, scenario)
+            for scenario in (Scenario(), Scenario(gc_off=True), Scenario(gc_thresholds=(2, 10, 10)))
+        )
+    assert (result.collections, off.collections) == ([1, 0, 0], [1, 0, 0])
+    assert often.collections == [2, 0, 0]
+    assert "the program turned the collector off once; so does the model, at the same events" in result.notes
+    assert any("turned the collector on again" in note for note in off.notes)
+    assert not any("turned the collector on again" in note for note in result.notes)
+    assert not any("thresholds of the scenario" in note or "set thresholds" in note for note in often.notes)

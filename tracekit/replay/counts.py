@@ -73,8 +73,8 @@ class Counts(Struct, frozen=True):
     ``check`` is the count 0 that the same derivation gives where ``after`` recorded one: the derivation held
     when they are equal. Without ``before`` it is None, because the derivation then starts from ``after``.
     ``thresholds`` and ``enabled`` (``gc.isenabled()``) were recorded when the program changed them. In
-    recordings of engines that do not look, ``thresholds`` are those of ``before`` or of the recording's start,
-    certain if ``after`` says the same, and ``enabled`` is None behind the start.
+    recordings of engines that do not look, ``thresholds`` are those of ``before`` or of the recording's
+    start, certain if ``after`` says the same, and ``enabled`` is None.
     """
 
     moment: Moment

@@ -94,7 +94,8 @@ def about_switching(reference: Reference, *, off: bool, other_thresholds: bool) 
         notes.append(f"the program turned the collector off {many}; so does the model, at the same events")
         if off and turns_it_on(settings):
             notes.append(
-                "and on again: off at the start, the collector runs from there on (thresholds of 0 keep it off)"
+                "the program turned the collector on again: off at the start, it runs from there on "
+                "(--gc-threshold 0 keeps it off)"
             )
     elif stretches:
         notes.append(
