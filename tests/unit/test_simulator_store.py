@@ -72,6 +72,7 @@ def test_a_program_that_turns_the_collector_off_and_on(tmp_path: Path) -> None:
     build = TraceBuilder()
     tracked = build.type("app.Row", gc_tracked=True)
     build.set_collector(enabled=True, thresholds=(4, 10, 10))
+    rows: list[int] = []
     for enabled, blocks in ((False, 20), (True, 3), (True, 7)):
         build.set_collector(enabled=enabled, thresholds=(4, 10, 10))
         rows = [build.allocate(16) for _ in range(blocks)]
