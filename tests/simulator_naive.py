@@ -149,8 +149,16 @@ class NaiveCollector:
                 self.machine.lists.ripe((*one[:2], lifetime, one[2]), self.generation_of(since))
 
     def check(self, seq: int, stack_id: int) -> None:
-        if self.waiting_at is not None and self.waiting_at != stack_id:
+        if self.waiting_at is not None and self.waiting_at != stack_id and not self.is_held(seq - 1):
             self.collect_what_is_due(seq, self.setting(seq)[1])
+
+    def is_held(self, seq: int) -> bool:
+        waiting = [
+            number
+            for number in range(self.passed, len(self.reference))
+            if self.reference.held()[number] <= seq
+        ]
+        return waiting[:1] == [self.passed]
 
     def allocated(self, block: Block, stack_id: int, *, counts: bool) -> None:
         self.count[0] += counts
@@ -162,7 +170,8 @@ class NaiveCollector:
             and self.waiting_at is None
             and not self.reference.off[self.passed]
         ):
-            if self.settings.collects_at_checks and stack_id < len(opaque) and opaque[stack_id]:
+            opaque_here = stack_id < len(opaque) and opaque[stack_id]
+            if self.settings.collects_at_checks and (opaque_here or self.is_held(block.seq)):
                 self.waiting_at = stack_id
             else:
                 self.collect_what_is_due(block.seq, thresholds)

@@ -176,6 +176,7 @@ class _Recorder:
             long_lived=(rng.randrange(50), rng.randrange(50)),
             observed=np.array(mine, np.int64),
             opaque=np.array([rng.random() < 0.5 for _ in range(rng.randrange(PATHS + 1))], np.bool_),
+            held_from=starts[:, 0] - np.array([rng.choice([0, 0, 2, 30]) for _ in range(total)], np.int64),
             due_seq=np.maximum(
                 starts[:, 0] - np.array([rng.randrange(6) for _ in range(total)], np.int64),
                 np.append(-1, starts[:-1, 0])[:total],

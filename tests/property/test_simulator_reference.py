@@ -181,7 +181,7 @@ def test_as_one_event_after_the_other(
     found = folded(events, collections, batch, first_count, told)
     set_counts(events)
     count, number = first_count, 0
-    corrections, off, observed = [], [], []
+    corrections, off, observed, held = [], [], [], []
     waits: dict[int, int] = {}
     due: list[Event] = []
     """Allocations since the collection fell due, the one that made it so first."""
@@ -193,6 +193,7 @@ def test_as_one_event_after_the_other(
             waited = sum(each.counts for each in due[1:])
             same = len({each.stack for each in due}) <= 1
             off.append(not told and waited > MOST_WAITING and not same)
+            held.append(min(one.start, due[0].seq) if due and not off[-1] else one.start)
             if due and last > due[0].seq and one.start - last <= RECORDERS_EVENTS:
                 observed.append(last)
             if due and not off[-1]:
@@ -224,6 +225,7 @@ def test_as_one_event_after_the_other(
     assert found.correction.tolist() == corrections
     assert found.off.tolist() == off
     assert found.observed.tolist() == observed
+    assert found.held().tolist() == held
     opaque = [place for place, waited in waits.items() if waited > MOST_WAITING]
     assert found.opaque.tolist() == [int(place) in opaque for place in PLACES]
     assert found.asked.tolist() == [

@@ -245,7 +245,7 @@ typedef struct {
     int64_t freeze_seq;
     /* The recording's own collections, `total` of them; see settings.Reference. */
     int64_t total;
-    const int64_t *start_seq, *due_seq, *generation, *correction, *recorded_thresholds;
+    const int64_t *start_seq, *due_seq, *held_from, *generation, *correction, *recorded_thresholds;
     const uint8_t *asked, *off;
     const int64_t *set_seq, *set_thresholds; /* see settings.RecordedSettings, `settings` of them */
     const uint8_t *set_on;
@@ -287,6 +287,11 @@ static inline int tk_sim_generation_of(const tk_sim_collector *self, int64_t all
 
 enum { TK_SIM_LISTS = 24 }; /* dict, list, tuples of 1 to 20 items, float, keys of a dict: the last two do not count */
 enum { TK_SIM_KEYS = TK_SIM_LISTS - 1 };
+
+/* Whether a recorded collection had been due since then, and was still waiting. */
+static inline bool tk_sim_is_held(const tk_sim_collector *self, int64_t seq) {
+    return self->next < self->total && self->held_from[self->next] <= seq;
+}
 
 typedef struct {
     bool known; /* and the collections of the model are not the recorded ones */

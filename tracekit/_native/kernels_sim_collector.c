@@ -258,7 +258,8 @@ tk_sim_ending tk_sim_collect_generations(tk_sim *sim, int64_t seq) {
 
 tk_sim_ending tk_sim_collector_due(tk_sim *sim, int64_t seq, int32_t stack_id) {
     tk_sim_collector *self = &sim->collector;
-    if (self->collects_at_checks && stack_id >= 0 && stack_id < self->opaque_count && self->opaque[stack_id]) {
+    bool is_opaque = stack_id >= 0 && stack_id < self->opaque_count && self->opaque[stack_id];
+    if (self->collects_at_checks && (is_opaque || tk_sim_is_held(self, seq))) {
         self->waits = true;
         self->waiting_at = stack_id;
         set_due(self);

@@ -244,7 +244,8 @@ static inline tk_sim_ending take_allocation(tk_sim *sim, const tk_sim_steps *ste
         return TK_SIM_STRANGE;
     }
     tk_sim_ending end = TK_SIM_DONE;
-    if (__builtin_expect(collector->waits, 0) && collector->waiting_at != stack_id) {
+    if (__builtin_expect(collector->waits, 0) && collector->waiting_at != stack_id &&
+        !tk_sim_is_held(collector, seq - 1)) {
         end = tk_sim_collect_generations(sim, seq);
         if (end != TK_SIM_DONE) {
             return end;

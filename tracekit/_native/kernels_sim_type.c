@@ -19,11 +19,11 @@ enum {
 /* And in `columns`: the recording's collections, call paths, and what there was at the start (older.Layout). */
 enum {
     START_SEQ, DUE_SEQ, GENERATION, ASKED, CORRECTION, YOUNG_SHARE, FULL_SHARE, OFF, RECORDED_THRESHOLDS, OPAQUE, OBSERVED, PATH_BYTES, STOP_SEQ,
-    WAITING, DRIFT, PARKED, SET_SEQ, SET_ON, SET_THRESHOLDS,
+    WAITING, DRIFT, PARKED, HELD_FROM, SET_SEQ, SET_ON, SET_THRESHOLDS,
     NTOTALPOOLS, POOL_ARENA, POOL_NUMBER, POOL_SZIDX, ADDRESS, BLOCK_POOL, BLOCK_INDEX, LATER_NTOTALPOOLS, COLUMNS
 };
 
-static const Py_ssize_t column_widths[COLUMNS] = {8, 8, 8, 1, 8, 8, 8, 1, 8, 1, 8, 8, 8, 2, 2, 2, 8, 1, 8, 8, 8, 8, 8, 8, 8, 8, 8};
+static const Py_ssize_t column_widths[COLUMNS] = {8, 8, 8, 1, 8, 8, 8, 1, 8, 1, 8, 8, 8, 2, 2, 2, 8, 8, 1, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
 enum { ROW_COLUMNS = 14, MOST_SMALL = 512 /* SMALL_REQUEST_THRESHOLD cannot be above that */ };
 static const Py_ssize_t row_widths[ROW_COLUMNS] = {8, 8, 1, 8, 8, 1, 4, 1, 4, 1, 8, 4, 8, 1};
@@ -163,7 +163,7 @@ static const char *set_columns(tk_simulator *self) {
             return "columns of unequal length";
         }
     }
-    if (length(self, OFF) != total + 1 || length(self, RECORDED_THRESHOLDS) != (total + 1) * TK_SIM_GENERATIONS ||
+    if (length(self, HELD_FROM) != total || length(self, OFF) != total + 1 || length(self, RECORDED_THRESHOLDS) != (total + 1) * TK_SIM_GENERATIONS ||
         total > INT32_MAX) {
         return "columns of unequal length";
     }
@@ -179,6 +179,7 @@ static const char *set_columns(tk_simulator *self) {
     collector->total = total;
     collector->start_seq = self->views[START_SEQ].buf;
     collector->due_seq = self->views[DUE_SEQ].buf;
+    collector->held_from = self->views[HELD_FROM].buf;
     collector->generation = self->views[GENERATION].buf;
     collector->asked = self->views[ASKED].buf;
     collector->off = self->views[OFF].buf;

@@ -73,6 +73,7 @@ class Collector:
         self._due: list[int] = reference.due().tolist()
         self._older_objects = reference.long_lived[0]
         self._starts: list[int] = reference.start_seq.tolist()
+        self._held_from: list[int] = reference.held().tolist()
         self._stops: list[int] = reference.stop_seq.tolist()
         self._waiting_at: int | None = None
         self._young_from = self._middle_from = 0
@@ -111,7 +112,7 @@ class Collector:
 
     def check(self, seq: int, stack_id: int) -> None:
         """``_Py_HandlePending``: the program is about to allocate at another place than where it waits."""
-        if self._waiting_at is not None and self._waiting_at != stack_id:
+        if self._waiting_at is not None and self._waiting_at != stack_id and not self._is_held(seq - 1):
             self._collect_generations(seq)
 
     def allocated(self, seq: int, stack_id: int, *, tracked: bool, counts: bool, garbage: int) -> None:
@@ -122,7 +123,7 @@ class Collector:
         if counts:
             self.count[0] += 1
             if self._is_due():
-                if self._collects_at_checks and self._is_opaque(stack_id):
+                if self._collects_at_checks and (self._is_opaque(stack_id) or self._is_held(seq)):
                     self._waiting_at = stack_id
                 else:
                     self._collect_generations(seq)
@@ -156,6 +157,10 @@ class Collector:
     def _is_opaque(self, stack_id: int) -> bool:
         opaque = self._reference.opaque
         return 0 <= stack_id < len(opaque) and bool(opaque[stack_id])
+
+    def _is_held(self, seq: int) -> bool:
+        """Whether a recorded collection had been due since then, and was still waiting."""
+        return self._next < len(self._held_from) and self._held_from[self._next] <= seq
 
     def _collect_generations(self, seq: int) -> None:
         """``gc_collect_generations``: the oldest generation whose count is above its threshold."""

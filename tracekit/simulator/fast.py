@@ -199,6 +199,7 @@ def _columns(reference: Reference, layout: Layout, path_bytes: IntArray) -> tupl
         (reference.lists.waiting, np.int16),
         (reference.lists.drift, np.int16),
         (reference.lists.parked, np.int16),
+        (reference.held(), np.int64),
         (reference.settings.seq, np.int64),
         (reference.settings.on, np.bool_),
         (reference.settings.thresholds, np.int64),

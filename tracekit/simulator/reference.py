@@ -146,6 +146,7 @@ class ReferenceFold:
         known = recorded.long_lived[0].tolist() if len(recorded) else [0, 0]
         return Reference(
             start_seq=recorded.start_seq,
+            held_from=self._held_seqs(),
             due_seq=self._due_seqs(opaque),
             stop_seq=recorded.stop_seq,
             generation=recorded.generation,
@@ -207,6 +208,17 @@ class ReferenceFold:
         self._count = 0
         self._due = None
         self._interval += 1
+
+    def _held_seqs(self) -> IntArray:
+        """The event that made each collection due; where nobody knows, its start."""
+        starts = self._recorded.start_seq.tolist()
+        return np.array(
+            [
+                start if due is None else min(start, due.seq)
+                for start, due in zip(starts, self._due_at, strict=True)
+            ],
+            np.int64,
+        )
 
     def _due_seqs(self, opaque: npt.NDArray[np.bool_]) -> IntArray:
         """The event before that which made each collection due; where nobody knows, its start."""

@@ -83,7 +83,8 @@ class Reference:
     allocations that the recorder itself caused in the collector, in order. ``opaque[stack_id]``: a call path
     whose last line is within one call of C code when a collection falls due there.
 
-    ``due_seq``: the event before that which made a collection due, where that is known, else ``start_seq``: a
+    ``held_from``: from this event on, which made a collection due, until that began no eval breaker was checked;
+    ``start_seq`` where nothing is known of that. ``due_seq``: the event before that which made a collection due, where that is known, else ``start_seq``: a
     collection of the model at the same event is the same collection. ``flushed``: blocks, in order, that
     recorded collections freed although they were no garbage. ``lists``: the free lists, where recorded.
     ``lags``: for how many events blocks of cyclic garbage were in use, rising, each as likely as the others.
@@ -103,11 +104,16 @@ class Reference:
     long_lived: tuple[int, int] = (0, 0)
     observed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     opaque: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    held_from: IntArray | None = None
     due_seq: IntArray | None = None
     flushed: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     lists: RecordedLists = field(default_factory=RecordedLists)
     lags: tuple[int, ...] = (0,) * LAGS
     settings: RecordedSettings = field(default_factory=RecordedSettings)
+
+    def held(self) -> IntArray:
+        """``held_from``, or ``start_seq`` where it was left out."""
+        return self.start_seq if self.held_from is None else self.held_from
 
     def due(self) -> IntArray:
         """``due_seq``, or ``start_seq`` where it was left out."""
