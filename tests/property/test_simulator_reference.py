@@ -155,6 +155,12 @@ def folded(
     return fold.finish(collects_at_checks=True)
 
 
+def opaque(waits: dict[int, int], lasted: list[int]) -> list[bool]:
+    """By call path, from the longest wait at each place and from all waits there were."""
+    mostly = 2 * sum(waited > MOST_WAITING for waited in lasted) > len(lasted)
+    return [waits[place] > MOST_WAITING if place in waits else mostly for place in PLACES.tolist()]
+
+
 def set_counts(events: list[Event]) -> None:
     """A realloc frees nothing that counts, and what it allocates was counted before if its type was seen."""
     parked: set[int] = set()
@@ -183,6 +189,7 @@ def test_as_one_event_after_the_other(
     count, number = first_count, 0
     corrections, off, observed, held = [], [], [], []
     waits: dict[int, int] = {}
+    lasted: list[int] = []
     due: list[Event] = []
     """Allocations since the collection fell due, the one that made it so first."""
     last = -1
@@ -199,6 +206,7 @@ def test_as_one_event_after_the_other(
             if due and not off[-1]:
                 place = int(PLACES[due[0].stack])
                 waits[place] = max(waits.get(place, 0), waited)
+                lasted.append(waited)
             count, due = 0, []
             number += 1
         if event is None:
@@ -226,8 +234,7 @@ def test_as_one_event_after_the_other(
     assert found.off.tolist() == off
     assert found.observed.tolist() == observed
     assert found.held().tolist() == held
-    opaque = [place for place, waited in waits.items() if waited > MOST_WAITING]
-    assert found.opaque.tolist() == [int(place) in opaque for place in PLACES]
+    assert found.opaque.tolist() == opaque(waits, lasted)
     assert found.asked.tolist() == [
         one.threshold == 0 or one.generation != (0 if one.count > one.threshold else -1)
         for one in collections

@@ -69,8 +69,8 @@ def about_other_collections(*, by_itself: bool, waits: bool, lists: bool) -> lis
         )
     if waits and by_itself:
         notes.append(
-            "a collection that is due waits for the next check of the eval breaker; where none was due in "
-            "the recording, the next instruction is taken for one"
+            "a collection that is due waits for the next check of the eval breaker; a line where none was "
+            "due in the recording is taken for what most lines were where one was"
         )
     return notes
 

@@ -139,8 +139,7 @@ class ReferenceFold:
             self._off[len(recorded)] = True
         opaque = np.zeros(len(self._places), np.bool_)
         if collects_at_checks:
-            places = [place for place, waited in self._waits.items() if waited > MOST_WAITING]
-            opaque = np.isin(self._places, places)
+            opaque = self._opaque()
         young_share, full_share = self._shares()
         self._told_apart(len(recorded))
         known = recorded.long_lived[0].tolist() if len(recorded) else [0, 0]
@@ -208,6 +207,17 @@ class ReferenceFold:
         self._count = 0
         self._due = None
         self._interval += 1
+
+    def _opaque(self) -> npt.NDArray[np.bool_]:
+        """Call paths that end where C code runs for long.
+
+        Of most lines the recording says nothing; they are taken for what most lines were at which it does.
+        """
+        waits = [due.waited for due in self._due_at if due is not None]
+        mostly = 2 * sum(waited > MOST_WAITING for waited in waits) > len(waits)
+        others = [place for place, waited in self._waits.items() if (waited > MOST_WAITING) != mostly]
+        opaque: npt.NDArray[np.bool_] = np.isin(self._places, others) != mostly
+        return opaque
 
     def _held_seqs(self) -> IntArray:
         """The event that made each collection due; where nobody knows, its start."""

@@ -83,8 +83,8 @@ class Reference:
     allocations that the recorder itself caused in the collector, in order. ``opaque[stack_id]``: a call path
     whose last line is within one call of C code when a collection falls due there.
 
-    ``held_from``: from this event on, which made a collection due, until that began no eval breaker was checked;
-    ``start_seq`` where nothing is known of that. ``due_seq``: the event before that which made a collection due, where that is known, else ``start_seq``: a
+    ``held_from``: the event that made a collection due; until it began no eval breaker was checked.
+    ``start_seq`` where nothing is known of that. ``due_seq``: the event before it, not where C code ran; a
     collection of the model at the same event is the same collection. ``flushed``: blocks, in order, that
     recorded collections freed although they were no garbage. ``lists``: the free lists, where recorded.
     ``lags``: for how many events blocks of cyclic garbage were in use, rising, each as likely as the others.
