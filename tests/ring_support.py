@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracekit.log.columns import COLUMN_TYPES, EventColumns
-from tracekit.record import slots
+from tracekit.record import layouts, slots
 from tracekit.record.decode import RingDefinition, RingSlots
 from tracekit.record.pairing import Fold, Found, as_slots
 from tracekit.record.ring import pack_definition
@@ -12,7 +12,7 @@ Row = tuple[int, ...]
 
 
 def slot(kind: int, flags: int = 0, thread: int = 0, node: int = 0, word: int = 0) -> bytes:
-    return slots.SLOT.pack(kind, flags, thread, node, word)
+    return layouts.SLOT.pack(kind, flags, thread, node, word)
 
 
 def allocation(address: int, size: int, *, domain: int = 4, thread: int = 1, node: int = 0) -> bytes:

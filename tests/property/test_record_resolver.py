@@ -8,7 +8,7 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracekit.record import slots
+from tracekit.record import layouts
 from tracekit.record.offsets import PythonResolver, Resolver
 from tracekit.record.ringfile import kernels
 
@@ -40,7 +40,7 @@ def resolved(
     for codes, nodes in rounds:
         for code in codes:
             resolver.code(*code)
-        data = b"".join(slots.CODE_NODE.pack(*node) for node in nodes)
+        data = b"".join(layouts.CODE_NODE.pack(*node) for node in nodes)
         at, unknown = resolver.nodes(data, 0)
         while unknown >= 0:
             said.append((at, unknown))

@@ -31,7 +31,7 @@ from tracekit.log.summary import summarize
 from tracekit.log.verify import verify
 from tracekit.log.writer import LogWriter
 from tracekit.record import collector as collector_module
-from tracekit.record import slots
+from tracekit.record import layouts, slots
 from tracekit.record.collector import Collector, Facts, header_of
 from tracekit.record.decode import RingDefinition, RingSlots
 from tracekit.record.lane import Setting, base_header
@@ -84,11 +84,11 @@ def mark(name: str, time_ns: int, *, own: bool = False) -> RingDefinition:
 
 
 def start_gc(time_ns: int) -> RingDefinition:
-    return RingDefinition(slots.DEF_GC_START, time_ns, 1, slots.GC_START.pack(2, 1, 2, 3, 700, 10, 10))
+    return RingDefinition(slots.DEF_GC_START, time_ns, 1, layouts.GC_START.pack(2, 1, 2, 3, 700, 10, 10))
 
 
 def stop_gc(time_ns: int) -> RingDefinition:
-    return RingDefinition(slots.DEF_GC_STOP, time_ns, 1, slots.GC_STOP.pack(5, 6, 7))
+    return RingDefinition(slots.DEF_GC_STOP, time_ns, 1, layouts.GC_STOP.pack(5, 6, 7))
 
 
 THREAD = RingDefinition(slots.DEF_THREAD, 1, 0, slots.pack_texts("MainThread"))
@@ -98,7 +98,7 @@ STORY: list[Piece] = [
     mark("start", 0, own=True),
     RingDefinition(slots.DEF_FILE, 1, 0, slots.pack_texts("app.py")),
     RingDefinition(
-        slots.DEF_LINE_NODES, 0, 0, slots.LINE_NODE.pack(2, 0, 1, 3) + slots.LINE_NODE.pack(3, 2, 1, 4)
+        slots.DEF_LINE_NODES, 0, 0, layouts.LINE_NODE.pack(2, 0, 1, 3) + layouts.LINE_NODE.pack(3, 2, 1, 4)
     ),
     time_passes(1000),
     allocations([16, 32, 48], 100, node=3),
@@ -157,10 +157,10 @@ LISTS = tuple(range(80, 56, -1))
 @pytest.mark.parametrize("known", [False, True])
 def test_free_lists(tmp_path: Path, known: bool) -> None:
     """They stand behind what every engine says of a collection, and not in what another one says."""
-    lists = slots.GC_FREE_LISTS.pack(*LISTS)
+    lists = layouts.GC_FREE_LISTS.pack(*LISTS)
     begins, ends, hello = start_gc(3000), stop_gc(4000), HELLO
     if known:
-        begins = replace(begins, payload=begins.payload + slots.GC_LONG_LIVED.pack(4, 5) + lists)
+        begins = replace(begins, payload=begins.payload + layouts.GC_LONG_LIVED.pack(4, 5) + lists)
         ends = replace(ends, payload=ends.payload + lists[::-1])
         fact = slots.pack_texts("free_lists", ",".join(map(str, LISTS)))
         hello = replace(HELLO, number=len(FACTS) + 1, payload=HELLO.payload + fact)
@@ -173,14 +173,14 @@ def test_free_lists(tmp_path: Path, known: bool) -> None:
     (start,) = (record for record in details if isinstance(record, CollectionStart))
     (stop,) = (record for record in details if isinstance(record, CollectionStop))
     assert start.free_lists == (LISTS if known else UNSET)
-    assert stop.free_lists == (slots.GC_FREE_LISTS.unpack(lists[::-1]) if known else UNSET)
+    assert stop.free_lists == (layouts.GC_FREE_LISTS.unpack(lists[::-1]) if known else UNSET)
     assert start.long_lived == ((4, 5) if known else UNSET)
 
 
 def test_settings_of_the_collector(tmp_path: Path) -> None:
     collector = collector_for(tmp_path / "app.tkt")
     told = [
-        RingDefinition(slots.DEF_GC_SETTING, time_ns, 1, slots.GC_SETTING.pack(on, 700, -1, 0))
+        RingDefinition(slots.DEF_GC_SETTING, time_ns, 1, layouts.GC_SETTING.pack(on, 700, -1, 0))
         for time_ns, on in ((0, 1), (4000, 0))
     ]
     story: list[Piece] = [HELLO, THREAD, mark("start", 0, own=True)]
@@ -197,8 +197,8 @@ def test_settings_of_the_collector(tmp_path: Path) -> None:
 
 
 def test_a_definition_that_was_cut_has_no_free_lists(tmp_path: Path) -> None:
-    cut = slots.GC_FREE_LISTS.pack(*LISTS)[:-2]
-    begins = replace(start_gc(3000), payload=start_gc(0).payload + slots.GC_LONG_LIVED.pack(4, 5) + cut)
+    cut = layouts.GC_FREE_LISTS.pack(*LISTS)[:-2]
+    begins = replace(start_gc(3000), payload=start_gc(0).payload + layouts.GC_LONG_LIVED.pack(4, 5) + cut)
     ends = replace(stop_gc(4000), payload=stop_gc(0).payload + cut)
     collector = collector_for(tmp_path / "app.tkt")
     collector.take(slots_of([HELLO, THREAD, mark("start", 0, own=True), begins, ends]))
@@ -272,7 +272,7 @@ def test_types_of_live_blocks_stand_behind_their_allocations(tmp_path: Path) -> 
     log = tmp_path / "app.tkt"
     collector = collector_for(log)
     kind = RingDefinition(
-        slots.DEF_TYPE, 7, 0, slots.TYPE_HEAD.pack(56, 1) + slots.pack_texts("builtins.list")
+        slots.DEF_TYPE, 7, 0, layouts.TYPE_HEAD.pack(56, 1) + slots.pack_texts("builtins.list")
     )
     typed = b"".join(slot(slots.TYPED, node=node, word=word) for node, word in ((7, 32), (0, 16), (7, 32)))
     collector.take(
@@ -332,17 +332,17 @@ def recorded(path: Path, pieces: list[Piece]) -> list[LogRecord]:
 
 
 def where(*pairs: tuple[int, int]) -> bytes:
-    return b"".join(slots.MARK_STACK.pack(*pair) for pair in pairs)
+    return b"".join(layouts.MARK_STACK.pack(*pair) for pair in pairs)
 
 
 def test_a_mark_says_where_threads_are(tmp_path: Path) -> None:
     """Frames whose code is known are the stacks of equal line nodes; what was never defined is left out."""
-    head = slots.CODE_HEAD.pack(3, 5) + slots.pack_texts("app.py", "work")
-    frame = slots.FRAME_NODE.pack
+    head = layouts.CODE_HEAD.pack(3, 5) + slots.pack_texts("app.py", "work")
+    frame = layouts.FRAME_NODE.pack
     story: list[Piece] = [
         *STORY[:4],
         RingDefinition(slots.DEF_CODE, 0, 0, head + b"\xd0\x00\x00"),
-        RingDefinition(slots.DEF_LINE_NODES, 0, 0, slots.LINE_NODE.pack(2, 0, 1, 3)),
+        RingDefinition(slots.DEF_LINE_NODES, 0, 0, layouts.LINE_NODE.pack(2, 0, 1, 3)),
         RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(3, 0, 1, 3, 3) + slots.pack_texts("work")),
         RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(4, 3, 1, 9, 3) + slots.pack_texts("work")),
         RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(5, 3, 1, 9, 8) + slots.pack_texts("unknown")),
@@ -374,12 +374,12 @@ def test_a_mark_says_where_threads_are(tmp_path: Path) -> None:
 
 def test_what_the_allocator_held(tmp_path: Path) -> None:
     """Arenas and pools come as they were told, and what cannot be true does not."""
-    pool = slots.OLDER_POOL.pack
+    pool = layouts.OLDER_POOL.pack
     pools = pool(4096, 16, 9) + b"\xff\x01" + pool(8192, 0, 8) + b"\x01" + pool(1 << 60, 16, 1) + b"\x01"
     story: list[Piece] = [
         *STORY[:3],
-        RingDefinition(slots.DEF_OLDER_ARENAS, 0, 0, slots.OLDER_ARENA.pack(1 << 20, 1 << 20) + b"rest"),
-        RingDefinition(slots.DEF_OLDER_ARENAS, 0, 0, slots.OLDER_ARENA.pack(1 << 60, 1 << 20)),
+        RingDefinition(slots.DEF_OLDER_ARENAS, 0, 0, layouts.OLDER_ARENA.pack(1 << 20, 1 << 20) + b"rest"),
+        RingDefinition(slots.DEF_OLDER_ARENAS, 0, 0, layouts.OLDER_ARENA.pack(1 << 60, 1 << 20)),
         RingDefinition(slots.DEF_OLDER_POOLS, 0, 0, pools),
         RingDefinition(slots.DEF_OLDER_POOLS, 0, 0, pool(1 << 15, 32, 80) + b"\x03"),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tracekit.record import offsets, slots
+from tracekit.record import layouts, offsets
 from tracekit.record.offsets import MOST_AHEAD, OffsetSymbols, PythonResolver
 from tracekit.record.ringfile import kernels
 from tracekit.record.symbols import UNKNOWN_FUNCTION
@@ -25,7 +25,7 @@ def symbols(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def define(symbols: OffsetSymbols, *nodes: tuple[int, int, int, int]) -> list[tuple[int, ...]]:
     """New stacks of the log for nodes (parent, code, offset, number)."""
-    symbols.nodes(b"".join(slots.CODE_NODE.pack(*node) for node in nodes))
+    symbols.nodes(b"".join(layouts.CODE_NODE.pack(*node) for node in nodes))
     return [tuple(row) for row in symbols.take()[1].tolist()]
 
 
@@ -64,7 +64,7 @@ def test_equal_codes_are_one(symbols: OffsetSymbols) -> None:
 
 
 def test_unknown_codes_share_one(symbols: OffsetSymbols) -> None:
-    symbols.nodes(b"".join(slots.CODE_NODE.pack(0, code, 0, code) for code in (5, 2**32 - 1, 6)))
+    symbols.nodes(b"".join(layouts.CODE_NODE.pack(0, code, 0, code) for code in (5, 2**32 - 1, 6)))
     codes, rows = symbols.take()
     assert [code.qualname for code in codes] == ["f", UNKNOWN_FUNCTION]
     assert rows.tolist() == [[1, 0, 2, 0]]

@@ -9,7 +9,7 @@ from ring_support import allocation, fold_all, free, slot, time_passes
 
 from tracekit.events import EventKind
 from tracekit.log.columns import COLUMN_TYPES
-from tracekit.record import slots
+from tracekit.record import layouts, slots
 from tracekit.record.decode import RingDefinition, RingSlots, RingTypes
 from tracekit.record.pairing import MAX_REPEAT, Fold, NativeFold, PythonFold, as_slots, new_fold
 from tracekit.record.ring import pack_definition
@@ -185,7 +185,7 @@ def test_a_block_over_one_that_is_alive(kind: type[PythonFold | NativeFold]) -> 
 
 @each_fold
 def test_definitions_come_in_order_and_nodes_together(kind: type[PythonFold | NativeFold]) -> None:
-    nodes = [slots.CODE_NODE.pack(0, 1, 2, number) for number in (5, 6, 7)]
+    nodes = [layouts.CODE_NODE.pack(0, 1, 2, number) for number in (5, 6, 7)]
     data = b"".join(pack_definition(slots.DEF_CODE_NODE, 0, payload, 0) for payload in nodes[:2])
     data += allocation(16, 1) + pack_definition(slots.DEF_FILE, 9, b"x" * 17, 3)
     data += pack_definition(slots.DEF_CODE_NODE, 7, nodes[2], 0)

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKET = 4, FEWEST_BUCKETS = 1 << 8, BUCKETS_A_STEP = 1 << 10, MOST_BUCKETS = 1 << 13 };
-enum { FEWEST_CODES = 1 << 9, TAG_BITS = 15, TAG = (1 << TAG_BITS) - 1, TURN_SHIFT = BUCKET * TAG_BITS };
+enum { BUCKET = 4, FEWEST_BUCKETS = 1 << 6, BUCKETS_A_STEP = 1 << 10, MOST_BUCKETS = 1 << 13 };
+enum { FEWEST_CODES = 1 << 7, TAG_BITS = 15, TAG = (1 << TAG_BITS) - 1, TURN_SHIFT = BUCKET * TAG_BITS };
 
 typedef struct {
     uint32_t parent;

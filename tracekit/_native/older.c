@@ -258,11 +258,11 @@ typedef struct {
     uint32_t count;
 } pool_facts;
 
-/* What is collected for a definition. */
+/* What is collected for a definition. It is memory of the program, so it is little. */
 typedef struct {
     uint8_t what;
     size_t bytes;
-    char data[1 << 15];
+    char data[1 << 13];
 } payload;
 
 static void flush(payload *of) {
@@ -344,8 +344,10 @@ static void finish(walks *all) {
 }
 
 void tk_older_tell(void) {
-    static payload of_arenas = {.what = TK_DEF_OLDER_ARENAS};
-    static walks of_pools = {.pools = {.what = TK_DEF_OLDER_POOLS}};
+    static payload of_arenas;
+    static walks of_pools;
+    of_arenas.what = TK_DEF_OLDER_ARENAS;
+    of_pools.pools.what = TK_DEF_OLDER_POOLS;
     const arenas found = find_proven();
     if (found.all == NULL || !all_fit(&found)) {
         return;

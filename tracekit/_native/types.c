@@ -114,7 +114,7 @@ int tk_types_begin(void) {
     next_type = 1;
     segment_count = 0;
     segments_adds = 0;
-    return table_begin(&types, 1 << 11) && table_begin(&blocks, 1 << 10) ? 0 : -1;
+    return table_begin(&types, 1 << 10) && table_begin(&blocks, 1 << 8) ? 0 : -1;
 }
 
 void tk_types_know(PyTypeObject *type) {

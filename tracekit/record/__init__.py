@@ -5,13 +5,15 @@ that writes ``with tracekit.record("app.tkt"):`` means that.
 """
 
 import sys
-from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    from types import ModuleType
 
     from tracekit.record.api import Recording
+else:
+    ModuleType = type(sys)  # without the module types, which a program may do without
 
 TARGET_MODULES = (
     "tracekit",
@@ -26,6 +28,7 @@ TARGET_MODULES = (
     "tracekit.record.forks",
     "tracekit.record.inventory",
     "tracekit.record.join",
+    "tracekit.record.layouts",
     "tracekit.record.naming",
     "tracekit.record.native",
     "tracekit.record.portable",

@@ -34,7 +34,7 @@ from tracekit.events import (
 from tracekit.log.livetypes import encode_live_types
 from tracekit.log.stacks import define_stacks
 from tracekit.log.writer import LogWriter
-from tracekit.record import slots
+from tracekit.record import layouts, slots
 from tracekit.record.decode import RingDefinition, RingSlots, RingTypes
 from tracekit.record.offsets import OffsetSymbols
 from tracekit.record.pairing import MAX_ADDRESS, new_fold
@@ -253,8 +253,8 @@ class Collector:
         self._numbers.add(item.number)
 
     def _code(self, item: RingDefinition) -> None:
-        first_line, words = slots.CODE_HEAD.unpack_from(item.payload)
-        rest = item.payload[slots.CODE_HEAD.size :]
+        first_line, words = layouts.CODE_HEAD.unpack_from(item.payload)
+        rest = item.payload[layouts.CODE_HEAD.size :]
         filename, qualname = slots.unpack_texts(rest, 2)
         table = rest[_text_bytes(rest, 2) :]
         self.sources.see(filename, qualname)
@@ -268,20 +268,20 @@ class Collector:
             self._offsets.nodes(item.payload)
 
     def _type(self, item: RingDefinition) -> None:
-        basic_size, tracked = slots.TYPE_HEAD.unpack_from(item.payload)
-        name = slots.unpack_texts(item.payload[slots.TYPE_HEAD.size :])[0]
+        basic_size, tracked = layouts.TYPE_HEAD.unpack_from(item.payload)
+        name = slots.unpack_texts(item.payload[layouts.TYPE_HEAD.size :])[0]
         self._types.append(TypeDefinition(item.number, name, basic_size, bool(tracked)))
 
     def _file(self, item: RingDefinition) -> None:
         self._lines.file(item.number, slots.unpack_texts(item.payload)[0])
 
     def _line_nodes(self, item: RingDefinition) -> None:
-        for node in slots.LINE_NODE.iter_unpack(item.payload):
+        for node in layouts.LINE_NODE.iter_unpack(item.payload):
             self._lines.line_node(*node)
 
     def _frame_node(self, item: RingDefinition) -> None:
-        number, parent, file, line, first_line = slots.FRAME_NODE.unpack_from(item.payload)
-        (qualname,) = slots.unpack_texts(item.payload[slots.FRAME_NODE.size :], 1)
+        number, parent, file, line, first_line = layouts.FRAME_NODE.unpack_from(item.payload)
+        (qualname,) = slots.unpack_texts(item.payload[layouts.FRAME_NODE.size :], 1)
         self._lines.frame_node(number, parent, file, line, first_line, qualname)
 
     def _mark(self, item: RingDefinition) -> None:
@@ -296,7 +296,7 @@ class Collector:
 
     def _thread_stacks(self, data: bytes) -> list[ThreadStack]:
         """Where threads were, of those that have numbers; empty when the engine did not look."""
-        whole = len(data) // slots.MARK_STACK.size * slots.MARK_STACK.size
+        whole = len(data) // layouts.MARK_STACK.size * layouts.MARK_STACK.size
         rows = np.frombuffer(data[:whole], np.int32).reshape(-1, 2)
         nodes = rows[:, 1].copy()
         if self._offsets is not None:
@@ -307,27 +307,27 @@ class Collector:
         return [ThreadStack(thread, node) for thread, node in pairs if thread in self._numbers]
 
     def _arenas(self, item: RingDefinition) -> None:
-        whole = len(item.payload) // slots.OLDER_ARENA.size * slots.OLDER_ARENA.size
-        for address, size in slots.OLDER_ARENA.iter_unpack(item.payload[:whole]):
+        whole = len(item.payload) // layouts.OLDER_ARENA.size * layouts.OLDER_ARENA.size
+        for address, size in layouts.OLDER_ARENA.iter_unpack(item.payload[:whole]):
             if max(address, size) < MAX_ADDRESS:
                 self._older_arenas.append(OlderArena(address, size))
 
     def _pools(self, item: RingDefinition) -> None:
         data, at = item.payload, 0
-        while at + slots.OLDER_POOL.size <= len(data):
-            first, block_size, blocks = slots.OLDER_POOL.unpack_from(data, at)
-            at += slots.OLDER_POOL.size
+        while at + layouts.OLDER_POOL.size <= len(data):
+            first, block_size, blocks = layouts.OLDER_POOL.unpack_from(data, at)
+            at += layouts.OLDER_POOL.size
             used = data[at : at + (blocks + 7) // 8]
             at += len(used)
             if 0 < block_size <= MOST_POOL_BYTES >= len(used) and first < MAX_ADDRESS:
                 self._older_pools.append(OlderPool(first, block_size, used))
 
     def _gc_start(self, item: RingDefinition) -> None:
-        generation, *six = slots.GC_START.unpack_from(item.payload)
+        generation, *six = layouts.GC_START.unpack_from(item.payload)
         long_lived: tuple[int, int] | UnsetType = UNSET
-        behind = slots.GC_START.size + slots.GC_LONG_LIVED.size
-        if len(item.payload) > slots.GC_START.size:
-            total, pending = slots.GC_LONG_LIVED.unpack_from(item.payload, slots.GC_START.size)
+        behind = layouts.GC_START.size + layouts.GC_LONG_LIVED.size
+        if len(item.payload) > layouts.GC_START.size:
+            total, pending = layouts.GC_LONG_LIVED.unpack_from(item.payload, layouts.GC_START.size)
             long_lived = (total, pending)
         seq = self._event(EventKind.GC_START, item.number, item.thread)
         self._open_collection = self._collections
@@ -348,7 +348,7 @@ class Collector:
     def _gc_stop(self, item: RingDefinition) -> None:
         if self._open_collection is None:
             return
-        duration, collected, uncollectable = slots.GC_STOP.unpack_from(item.payload)
+        duration, collected, uncollectable = layouts.GC_STOP.unpack_from(item.payload)
         seq = self._event(EventKind.GC_STOP, item.number, item.thread)
         stop = CollectionStop(
             self._open_collection,
@@ -357,14 +357,14 @@ class Collector:
             duration,
             collected,
             uncollectable,
-            _free_lists(item.payload, slots.GC_STOP.size),
+            _free_lists(item.payload, layouts.GC_STOP.size),
         )
         self._open_collection = None
         self._details.append(stop)
 
     def _gc_setting(self, item: RingDefinition) -> None:
         self._pass_time(item.number)
-        enabled, *thresholds = slots.GC_SETTING.unpack_from(item.payload)
+        enabled, *thresholds = layouts.GC_SETTING.unpack_from(item.payload)
         first, second, third = thresholds
         setting = CollectorSetting(self._next_seq, self._time_ns, bool(enabled), (first, second, third))
         self._settings.append(setting)
@@ -408,9 +408,9 @@ def _text_bytes(payload: bytes, count: int) -> int:
 
 def _free_lists(payload: bytes, at: int) -> tuple[int, ...] | UnsetType:
     """What the native engine puts behind a collection's numbers; the other one cannot look."""
-    if len(payload) < at + slots.GC_FREE_LISTS.size:
+    if len(payload) < at + layouts.GC_FREE_LISTS.size:
         return UNSET
-    return slots.GC_FREE_LISTS.unpack_from(payload, at)
+    return layouts.GC_FREE_LISTS.unpack_from(payload, at)
 
 
 def header_of(base: Header, facts: Facts) -> Header:

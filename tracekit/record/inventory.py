@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from _collections import _count_elements, deque  # type: ignore[import-not-found]
 
+from tracekit.record.layouts import SLOT
 from tracekit.record.naming import OWN_FILES, Symbols
 from tracekit.record.ring import RingWriter
 from tracekit.record.slots import (
@@ -15,7 +16,6 @@ from tracekit.record.slots import (
     REPEAT,
     SIZE_BITS,
     SIZE_WIDE,
-    SLOT,
     SLOT_BYTES,
     TIME,
     WIDE,

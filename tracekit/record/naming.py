@@ -10,16 +10,14 @@ import os
 import sys
 import threading
 
+from tracekit.record.layouts import CODE_HEAD, FRAME_NODE, LINE_NODE
 from tracekit.record.ring import RingWriter
 from tracekit.record.slots import (
-    CODE_HEAD,
     DEF_CODE,
     DEF_FILE,
     DEF_FRAME_NODE,
     DEF_LINE_NODES,
     DEF_THREAD,
-    FRAME_NODE,
-    LINE_NODE,
     MAX_PAYLOAD,
     TRUNCATED_NODE,
     pack_texts,

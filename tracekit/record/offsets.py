@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracekit.events import NO_STACK, Code
-from tracekit.record import linetable, slots
+from tracekit.record import layouts, linetable
 from tracekit.record.ringfile import kernels
 from tracekit.record.symbols import UNKNOWN_FUNCTION, frame_bytes
 
@@ -79,7 +79,7 @@ class OffsetSymbols:
         self._resolver.code(number, code_id, first_line, table)
 
     def nodes(self, data: bytes) -> None:
-        """Nodes as they are in the ring (``slots.CODE_NODE``)."""
+        """Nodes as they are in the ring (``layouts.CODE_NODE``)."""
         at, unknown = self._resolver.nodes(data, 0)
         while unknown >= 0:
             self.code(unknown, UNKNOWN_FUNCTION, UNKNOWN_FUNCTION, 0, 0, b"")
@@ -166,9 +166,9 @@ class PythonResolver:
 
 
 def _nodes(data: bytes, at: int) -> Iterator[tuple[int, int, int, int]]:
-    whole = len(data) // slots.CODE_NODE.size
+    whole = len(data) // layouts.CODE_NODE.size
     for number in range(at, whole):
-        parent, code, offset, node = slots.CODE_NODE.unpack_from(data, number * slots.CODE_NODE.size)
+        parent, code, offset, node = layouts.CODE_NODE.unpack_from(data, number * layouts.CODE_NODE.size)
         yield parent, code, offset, node
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tracekit.events import Cause, Domain, EventKind
 from tracekit.log.columns import COLUMN_TYPES, NOTHING, EventColumns, empty_columns
-from tracekit.record import slots
+from tracekit.record import layouts, slots
 from tracekit.record.decode import SLOT_TYPE, RingDefinition, RingSlots, RingTypes, definition_at
 from tracekit.record.ringfile import kernels
 
@@ -152,7 +152,7 @@ class NativeFold:
     def _piled(self) -> Iterator[Found]:
         nodes, typed = self._fold.take_nodes(), self._fold.take_typed()
         if nodes:
-            yield RingDefinition(slots.DEF_CODE_NODE, len(nodes) // slots.CODE_NODE.size, 0, nodes)
+            yield RingDefinition(slots.DEF_CODE_NODE, len(nodes) // layouts.CODE_NODE.size, 0, nodes)
         if typed:
             pairs = np.frombuffer(typed, np.int64).reshape(-1, 2)
             yield RingTypes(pairs[:, 0].copy(), pairs[:, 1].astype(np.int32))
@@ -258,7 +258,7 @@ class PythonFold:
                     break
                 definition, count = found
                 at += count
-                if definition.what == slots.DEF_CODE_NODE and node == slots.CODE_NODE.size:
+                if definition.what == slots.DEF_CODE_NODE and node == layouts.CODE_NODE.size:
                     self._nodes.append(definition.payload)
                 else:
                     yield from self._piled()

@@ -31,6 +31,7 @@ import time
 from tracekit.record import active, forks
 from tracekit.record.facts import hello
 from tracekit.record.inventory import Inventory
+from tracekit.record.layouts import GC_START, GC_STOP, MARK_STACK
 from tracekit.record.naming import MAIN_THREAD, OWN_FILES, Symbols, call_paths
 from tracekit.record.ring import RingClosed, RingWriter
 from tracekit.record.signals import (
@@ -48,9 +49,6 @@ from tracekit.record.slots import (
     DEF_MARK,
     DEF_MEMORY,
     DEF_NOTICE,
-    GC_START,
-    GC_STOP,
-    MARK_STACK,
     STATE_ENDED,
     pack_texts,
 )

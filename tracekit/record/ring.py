@@ -12,12 +12,12 @@ import os
 import sys
 import time
 
+from tracekit.record.layouts import SLOT
 from tracekit.record.slots import (
     DEFINE,
     HEADER_BYTES,
     MAX_PAYLOAD,
     RING_MAGIC,
-    SLOT,
     SLOT_BYTES,
     STATE_ATTACHED,
     WORD_CAPACITY,

@@ -24,9 +24,6 @@ begins with a page of u64 words: the ``WORD_*`` below.
 
 from __future__ import annotations
 
-import struct
-
-SLOT = struct.Struct("<BBHIQ")
 SLOT_BYTES = 16
 HEADER_BYTES = 4096
 RING_MAGIC = 0x31474E4952544B54  # "TKTRING1"
@@ -53,20 +50,7 @@ DEF_MARK, DEF_GC_START, DEF_GC_STOP, DEF_NOTICE, DEF_MEMORY = 6, 7, 8, 9, 10
 DEF_CODE_NODE, DEF_TYPE, DEF_NATIVE_THREAD, DEF_OLDER_ARENAS, DEF_OLDER_POOLS = 11, 13, 14, 15, 16
 DEF_FRAME_NODE, DEF_GC_SETTING = 17, 18
 
-LINE_NODE = struct.Struct("<IIIi")  # node, parent, file, line
-FRAME_NODE = struct.Struct("<IIIii")  # node, parent, file, line, first line of the code; its name follows
-CODE_HEAD = struct.Struct("<iI")  # first line, frame words
-CODE_NODE = struct.Struct("<IIII")  # parent, code number, offset, node
-TYPE_HEAD = struct.Struct("<QB")  # basic size, collector tracks it
-MARK_STACK = struct.Struct("<II")  # thread, node; for each thread behind the text of a mark
-OLDER_ARENA = struct.Struct("<QQ")  # address, size
-OLDER_POOL = struct.Struct("<QII")  # first block, bytes a block, blocks; a bit for each follows, in bytes
-GC_START = struct.Struct("<I6I")  # generation, counts, thresholds
-GC_LONG_LIVED = struct.Struct("<QQ")  # behind that, from the native engine: total and pending
-GC_SETTING = struct.Struct("<4i")  # whether it is on, thresholds
-GC_STOP = struct.Struct("<QQQ")  # duration, collected, uncollectable
 FREE_LISTS = 24
-GC_FREE_LISTS = struct.Struct(f"<{FREE_LISTS}H")  # behind the last two; see events.FreeLists
 
 MAX_PAYLOAD = 1 << 20
 MAX_TEXT = 60_000
