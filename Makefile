@@ -26,6 +26,7 @@ demo: $(READY) ## record a real program, then query, replay and simulate the rec
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh sample_traces/demo/run.sh
 
 test: export PYTHONDONTWRITEBYTECODE :=  # or the tests would be compiled anew each time, in each worker
+test: export TRACEKIT_QUICK := 1
 test: $(READY) ## run the tests on one Python
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 

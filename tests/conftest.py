@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import Cli, Stored, make_log
-from effort import THOROUGH, examples
+from effort import QUICK, THOROUGH, examples, in_turn
 from empty_stores import copies
 from hypothesis import HealthCheck, settings
 from record_support import Stage
@@ -46,6 +46,27 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out programs of the slow engine that the other one runs, if it is to be quick."""
+    if not QUICK or native_trouble() is not None:
+        return
+    names = {item.nodeid for item in items}
+    left = [
+        item
+        for item in items
+        if _is_portable(item)
+        and item.nodeid.replace("portable", "native") in names
+        and not in_turn(item.nodeid, 3)
+    ]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
+def _is_portable(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("engine") == "portable"
 
 
 TRACEKIT = Path(tracekit.__file__).parent

@@ -195,4 +195,4 @@ def test_settings_of_the_collector(stage: Stage) -> None:
     seqs = [int(str(row[4])) for row in rows]
     assert seqs[0] <= marks["start"] + 1
     assert marks["off"] < seqs[1] < marks["on"] < seqs[2] < marks["other"] < seqs[3]
-    assert seqs[2] < int(str(due[0])) <= seqs[2] + 5
+    assert seqs[2] < int(str(due[0])) <= seqs[2] + 12
