@@ -1,7 +1,7 @@
 """How much work a test makes of what has no end: random examples, every byte of a file, programs that go on.
 
-Tests take a part of them; with TRACEKIT_THOROUGH=1, all. With TRACEKIT_QUICK=1, as in `make test`, the portable
-engine runs one in three of the programs that the native engine runs, too.
+Tests take a part of them; with TRACEKIT_THOROUGH=1, all. With TRACEKIT_QUICK=1, as in `make test`, the
+portable engine runs one in three of the programs that the native engine runs, too.
 """
 
 from __future__ import annotations
