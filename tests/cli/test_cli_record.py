@@ -157,3 +157,12 @@ def test_options_mean_the_same_with_and_without_the_option_parser(
     slow = cli(*arguments)
     assert (quick.status, quick.out, quick.err) == (slow.status, slow.out, slow.err)
     assert taken[: len(taken) // 2] == taken[len(taken) // 2 :]
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_the_output_is_a_folder(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = cli("record", "-o", name, "-c", "print(1)")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "tracekit: error[output-unwritable]: . is a folder; name a file with -o\n"
+    assert list(tmp_path.iterdir()) == []

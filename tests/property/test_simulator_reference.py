@@ -161,6 +161,16 @@ def opaque(waits: dict[int, int], lasted: list[int]) -> list[bool]:
     return [waits[place] > MOST_WAITING if place in waits else mostly for place in PLACES.tolist()]
 
 
+def waited_for(due: list[Event]) -> int:
+    """Blocks that count, behind the one that made a collection due."""
+    return sum(each.counts for each in due[1:])
+
+
+def was_off(due: list[Event]) -> bool:
+    """Whether it looks as if the program had turned the collector off meanwhile."""
+    return waited_for(due) > MOST_WAITING and len({each.stack for each in due}) > 1
+
+
 def set_counts(events: list[Event]) -> None:
     """A realloc frees nothing that counts, and what it allocates was counted before if its type was seen."""
     parked: set[int] = set()
@@ -197,9 +207,8 @@ def test_as_one_event_after_the_other(
         while number < len(collections) and (event is None or collections[number].start < event.seq):
             one = collections[number]
             corrections.append(one.count - count)
-            waited = sum(each.counts for each in due[1:])
-            same = len({each.stack for each in due}) <= 1
-            off.append(not told and waited > MOST_WAITING and not same)
+            waited = waited_for(due)
+            off.append(not told and was_off(due))
             held.append(min(one.start, due[0].seq) if due and not off[-1] else one.start)
             if due and last > due[0].seq and one.start - last <= RECORDERS_EVENTS:
                 observed.append(last)
@@ -225,11 +234,7 @@ def test_as_one_event_after_the_other(
                     due = [event]
         elif counts:
             count = max(0, count - 1)
-    off.append(
-        not told
-        and len({one.stack for one in due}) > 1
-        and sum(each.counts for each in due[1:]) > MOST_WAITING
-    )
+    off.append(not told and was_off(due))
     assert found.correction.tolist() == corrections
     assert found.off.tolist() == off
     assert found.observed.tolist() == observed

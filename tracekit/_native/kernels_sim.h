@@ -283,15 +283,15 @@ static inline int tk_sim_generation_of(const tk_sim_collector *self, int64_t all
     return alloc_seq >= self->young_from ? 0 : alloc_seq >= self->middle_from ? 1 : 2;
 }
 
-/* -- free lists ------------------------------------------------------------------------------------------ */
-
-enum { TK_SIM_LISTS = 24 }; /* dict, list, tuples of 1 to 20 items, float, keys of a dict: the last two do not count */
-enum { TK_SIM_KEYS = TK_SIM_LISTS - 1 };
-
 /* Whether a recorded collection had been due since then, and was still waiting. */
 static inline bool tk_sim_is_held(const tk_sim_collector *self, int64_t seq) {
     return self->next < self->total && self->held_from[self->next] <= seq;
 }
+
+/* -- free lists ------------------------------------------------------------------------------------------ */
+
+enum { TK_SIM_LISTS = 24 }; /* dict, list, tuples of 1 to 20 items, float, keys of a dict: the last two do not count */
+enum { TK_SIM_KEYS = TK_SIM_LISTS - 1 };
 
 typedef struct {
     bool known; /* and the collections of the model are not the recorded ones */

@@ -163,8 +163,8 @@ static const char *set_columns(tk_simulator *self) {
             return "columns of unequal length";
         }
     }
-    if (length(self, HELD_FROM) != total || length(self, OFF) != total + 1 || length(self, RECORDED_THRESHOLDS) != (total + 1) * TK_SIM_GENERATIONS ||
-        total > INT32_MAX) {
+    if (length(self, HELD_FROM) != total || length(self, OFF) != total + 1 ||
+        length(self, RECORDED_THRESHOLDS) != (total + 1) * TK_SIM_GENERATIONS || total > INT32_MAX) {
         return "columns of unequal length";
     }
     const int64_t most_count = (int64_t)1 << 31; /* it is an int */

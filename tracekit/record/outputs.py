@@ -19,7 +19,8 @@ class Output:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, force: bool) -> None:
-        self.path = path = os.fspath(path)
+        path = os.fspath(path)
+        self.path = path = path.rstrip("/") or path or "."
         self._force = force
         self.published = False
         if os.path.isdir(path):

@@ -108,7 +108,8 @@ def record(options: RecordOptions) -> Recorded:
     selection = select(options.engine)
     program = options.program
     _check_program(program)
-    output = Output(options.output or default_output(program), force=options.force)
+    path = default_output(program) if options.output is None else options.output
+    output = Output(path, force=options.force)
     with contextlib.ExitStack() as stack:
         stack.callback(output.discard)
         ring = RingFile(max_frames=options.max_frames, sync_interval_ns=SYNC_INTERVAL_NS, capacity=RING_SLOTS)
