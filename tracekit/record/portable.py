@@ -222,7 +222,7 @@ class PortableEngine:
             except RecursionError:
                 pass  # the stack is nearly full: the next call may fit again
             except BaseException as error:  # noqa: BLE001
-                raised.append(error)
+                raised[:] = [error]  # no call: at its end 3.12 and later may collect
             if raised:
                 TRIP + hand_on()
 
@@ -235,10 +235,11 @@ class PortableEngine:
         except RecursionError:
             pass
         except BaseException as error:  # noqa: BLE001
-            self._raised.append(error)
+            self._raised[:] = [error]
         if self._raised:
             TRIP + self._hand_on()
 
+    @without_signal_check  # where 3.12 and later collect, too: the callback must not hand it on first
     def _hand_on(self) -> int:
         """Have the program's own frame raise what its signal handler raised in ours; TRIP the result."""
         error = self._raised.pop()
