@@ -1,14 +1,18 @@
 """How much work a test makes of what has no end: random examples, every byte of a file, programs that go on.
 
 Tests take a part of them; with TRACEKIT_THOROUGH=1, all. With TRACEKIT_QUICK=1, as in `make test`, the
-portable engine runs one in four of the programs that the native engine runs, too.
+portable engine runs one in four of the programs that the native engine runs, too, and of cases that are
+alike, only some are tried.
 """
 
 from __future__ import annotations
 
 import os
 import zlib
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+Case = TypeVar("Case")
 
 THOROUGH: Final = os.environ.get("TRACEKIT_THOROUGH", "") not in ("", "0")
 QUICK: Final = not THOROUGH and os.environ.get("TRACEKIT_QUICK", "") not in ("", "0")
@@ -22,6 +26,12 @@ def in_turn(name: str, count: int) -> bool:
 def examples(count: int) -> int:
     """So many random examples, or a third of them, or a quarter."""
     return count if THOROUGH else max(3, -(-count // (4 if QUICK else 3)))
+
+
+def some(cases: Iterable[Case], step: int = 2) -> list[Case]:
+    """All, or in the quick run the first of each ``step``."""
+    every = list(cases)
+    return every[::step] if QUICK else every
 
 
 def stride(step: int) -> int:

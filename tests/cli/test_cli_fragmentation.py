@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import HOSTILE, Cli, make_log, on_terminal, start
+from effort import some
 from traces import TraceBuilder, sample_capabilities, sample_header, write_log
 
 from tracekit.events import AllocatorInfo, ArenaEvent
@@ -264,7 +265,7 @@ def test_names_are_harmless(cli: Cli, tmp_path: Path) -> None:
     assert out.replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", some([80, 120]))
 def test_on_a_terminal(tmp_path: Path, columns: int) -> None:
     log = make_pinned(tmp_path / "app.tkt", file="deeply/" * 20 + "nested.py")
     plain = on_terminal(columns, "fragmentation", log, NO_COLOR="1", PYTHONIOENCODING="utf-8", TERM="xterm")

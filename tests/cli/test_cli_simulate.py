@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cli_support import Cli, on_terminal
+from effort import some
 from test_cli_errors import check_line
 from traces import TraceBuilder, sample_header, write_log
 
@@ -101,7 +102,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_log(tmp_path_factory.mktemp("logs") / "growing.tkt", build.finish())
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", some([80, 120]))
 def test_lines_fit_a_terminal(cli: Cli, growing: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setattr("tracekit.cli.simulate.terminal_width", lambda _: width)
     monkeypatch.setenv("COLUMNS", str(width))

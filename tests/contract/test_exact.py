@@ -31,7 +31,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from effort import THOROUGH, examples
+from effort import THOROUGH, examples, some
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -234,7 +234,7 @@ SHORTER = {"tasks": ("REQUESTS = 900", "REQUESTS = 60"), "thr": ("range(2800)", 
 """Workloads that cannot be left at any moment, and how they end sooner."""
 
 
-@pytest.mark.parametrize("name", sorted(WORKLOADS))
+@pytest.mark.parametrize("name", some(sorted(WORKLOADS)))
 def test_workloads_of_the_benchmark(name: str, tmp_path: Path) -> None:
     """Some of each, asked now and then wherever it is."""
     if missing(name):

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from effort import THOROUGH
+from effort import QUICK, THOROUGH
 
 import tracekit
 from tracekit.record.capabilities import CAPABILITIES
@@ -45,11 +45,12 @@ _tracemalloc._get_traces = ask_and_keep
 atexit.register(testify)
 """
 
+SLOWEST = "unparse_stdlib"
 CASES = {
     "leaking_cache": ["leaking_cache.py"],
     "cyclic_garbage": ["cyclic_garbage.py"],
     "batch_peak": ["batch_peak.py"],
-    "unparse_stdlib": ["../demo/unparse_stdlib.py", "2" if THOROUGH else "1"],
+    SLOWEST: ["../demo/unparse_stdlib.py", "2" if THOROUGH else "1"],
     "json.tool": ["-m", "json.tool", str(ROOT / "schemas" / "log.v1.json")],
 }
 
@@ -87,7 +88,7 @@ def recorded(log: Path) -> dict[tuple[str, int], tuple[int, int]]:
 
 # An engine that records every event does not ask tracemalloc; test_exact.py holds it to more.
 @pytest.mark.parametrize("engine", [name for name, known in CAPABILITIES.items() if not known.every_event])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if not QUICK or name != SLOWEST])
 def test_the_heap_at_the_end_is_tracemallocs(name: str, engine: str, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     witness = tmp_path / "site" / "sitecustomize.py"

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from effort import THOROUGH
+from effort import THOROUGH, some
 from processes import TIMEOUT, running
 from record_support import TRACEKIT, environment, recording
 
@@ -99,7 +99,7 @@ def half_of(log: Path) -> int:
     return offset
 
 
-@pytest.mark.parametrize("grown", [False, True])
+@pytest.mark.parametrize("grown", some([True, False]))
 def test_killed_and_asked_again(tmp_path: Path, grown: bool) -> None:
     """Also while the store of half of the log is brought up to date."""
     whole, log = tmp_path / "whole.tkt", tmp_path / "app.tkt"
@@ -174,7 +174,7 @@ def test_first_asked_by_several_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.glob(".app.tkt.duckdb.*")) == []
 
 
-@pytest.mark.parametrize("limit", [1 << 16, 1 << 21])
+@pytest.mark.parametrize("limit", some([1 << 16, 1 << 21]))
 def test_no_room_for_the_cache(tmp_path: Path, limit: int) -> None:
     """The tables are kept in memory instead, with a note that says why, and nothing is left behind."""
     log = tmp_path / "app.tkt"

@@ -1,6 +1,6 @@
 """32 threads that allocate, fork and end at random: the log is sound, every address has one owner at a time.
 
-``TRACEKIT_STRESS_SECONDS`` sets how long it goes on (2 where it is not set).
+``TRACEKIT_STRESS_SECONDS`` sets how long it goes on (2 where it is not set, 1 in the quick run).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from effort import QUICK
 
 from tracekit.log.columns import COLUMN_TYPES, EventColumns
 from tracekit.log.reader import LogReader
@@ -89,7 +90,7 @@ def whole(log: Path) -> EventColumns:
 
 def test_threads(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    seconds = os.environ.get("TRACEKIT_STRESS_SECONDS", "2")
+    seconds = os.environ.get("TRACEKIT_STRESS_SECONDS", "1" if QUICK else "2")
     log = tmp_path / "stress.tkt"
     command = [sys.executable, "-m", "tracekit", "record", "-q", "--engine", "native", "-o", str(log)]
     done = subprocess.run(

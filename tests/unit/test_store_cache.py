@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 import traces
+from effort import some
 from processes import TIMEOUT, running
 
 from tracekit.errors import LogCorruptError
@@ -202,7 +203,7 @@ def test_processes_that_build_at_the_same_time(log: Path) -> None:
     assert sorted(path.name for path in log.parent.iterdir()) == ["app.tkt", "app.tkt.duckdb"]
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", some([True, False]))
 def test_nothing_spilled_is_left(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
 ) -> None:
