@@ -1,12 +1,10 @@
 """The engine that records this process, if one does."""
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tracekit.record.contract import Engine
 
-engine: Engine | None = None
+engine: "Engine | None" = None
 """Set by the engine when it starts and cleared when it stops."""
 
 

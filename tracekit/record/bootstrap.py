@@ -1,7 +1,5 @@
 """Starts the engine inside the program under observation."""
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -44,7 +42,7 @@ def begin(ring_path: str, engine_name: str, follow: str = "") -> None:
     engine.start()
 
 
-def engine_at(ring_path: str, name: str) -> Engine:
+def engine_at(ring_path: str, name: str) -> "Engine":
     """The engine of that name, and no module of the other one, attached to the ring.
 
     Raises ImportError, OSError, ValueError or RuntimeError, all of which mean that it cannot record here.

@@ -1,7 +1,5 @@
 """What only the program under observation knows about itself, for the log's header. Runs in the target."""
 
-from __future__ import annotations
-
 import gc
 import os
 import sys

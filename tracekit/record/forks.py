@@ -4,8 +4,6 @@ The child lets go of its parent's recording. If the children are to be recorded 
 then begins one of its own.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -17,14 +15,14 @@ if TYPE_CHECKING:
 
     from tracekit.record.contract import Engine
 
-follow: Callable[[], None] | None = None
+follow: "Callable[[], None] | None" = None
 """Begins a recording of this process's own; None where children are not followed."""
 
 _watches = False
-_engine: Engine | None = None
+_engine: "Engine | None" = None
 
 
-def watch(engine: Engine | None = None) -> None:
+def watch(engine: "Engine | None" = None) -> None:
     """Be called in the children of forks from now on; ``engine`` is what is to let go there."""
     global _watches, _engine  # noqa: PLW0603 - there is no way to take such a hook back, so that one must do
     _engine = engine

@@ -4,8 +4,6 @@ The extension hooks CPython's allocators and writes every event to the ring by i
 is done at the seams: the start, marks, and the end.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 import os

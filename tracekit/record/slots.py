@@ -22,8 +22,6 @@ surrogates passed through), each behind its length as u32. Slots wrap around at 
 begins with a page of u64 words: the ``WORD_*`` below.
 """
 
-from __future__ import annotations
-
 SLOT_BYTES = 16
 HEADER_BYTES = 4096
 RING_MAGIC = 0x31474E4952544B54  # "TKTRING1"
