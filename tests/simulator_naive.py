@@ -79,9 +79,7 @@ class NaiveCollector:
             self.count[0] = max(0, self.count[0] + int(reference.correction[number]))
             if reference.asked[number]:
                 self.collect(start, int(reference.generation[number]), asked=True)
-            elif self.waiting_at is not None or (
-                reference.off[number] and on and 0 < thresholds[0] < self.count[0]
-            ):
+            elif self.waiting_at is not None or (on and 0 < thresholds[0] < self.count[0]):
                 self.collect_what_is_due(start, thresholds)
             self.condemn(number, Garbage.EARLY)
             self.machine.lists.keep_keys()

@@ -311,9 +311,9 @@ static tk_sim_ending recorded(tk_sim *sim, int64_t number) {
     tk_sim_ending end = TK_SIM_DONE;
     if (self->asked[number]) {
         end = collect(sim, seq, (int)self->generation[number], true);
-    } else if (self->waits || (self->off[number] && self->on && self->thresholds[0] > 0 &&
-                               self->count[0] > self->thresholds[0])) {
-        end = tk_sim_collect_generations(sim, seq); /* the eval breaker was checked, or the collector is on, here */
+    } else if (self->waits || (self->on && self->thresholds[0] > 0 && self->count[0] > self->thresholds[0])) {
+        /* The eval breaker was checked, or the collector is on, or the true count is above the threshold. */
+        end = tk_sim_collect_generations(sim, seq);
     }
     if (end == TK_SIM_DONE && self->garbage == TK_SIM_EARLY && !condemn(self, number)) {
         end = TK_SIM_NO_MEMORY;

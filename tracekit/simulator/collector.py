@@ -245,8 +245,9 @@ class Collector:
         self.count[0] = max(0, self.count[0] + int(reference.correction[number]))
         if reference.asked[number]:
             self._collect(seq, int(reference.generation[number]), asked=True)
-        elif self._waiting_at is not None or (reference.off[number] and self._is_above()):
-            self._collect_generations(seq)  # the eval breaker was checked, or the collector is on, here
+        elif self._waiting_at is not None or self._is_above():
+            # The eval breaker was checked, or the collector is on, or the true count is above the threshold.
+            self._collect_generations(seq)
         if self._settings.garbage == Garbage.EARLY:
             self._condemn(number)
         self._thresholds = self._thresholds_now()
