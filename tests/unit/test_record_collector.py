@@ -37,6 +37,7 @@ from tracekit.record.decode import RingDefinition, RingSlots
 from tracekit.record.lane import Setting, base_header
 from tracekit.record.pairing import as_slots
 from tracekit.record.select import select
+from tracekit.record.texts import DEF_NOTICE, DEF_THREAD, pack_texts
 
 FACTS = {
     "engine": "portable",
@@ -56,7 +57,7 @@ FACTS = {
     "frames": "lines",
 }
 HELLO = RingDefinition(
-    slots.DEF_HELLO, len(FACTS), 0, slots.pack_texts(*[text for pair in FACTS.items() for text in pair])
+    slots.DEF_HELLO, len(FACTS), 0, pack_texts(*[text for pair in FACTS.items() for text in pair])
 )
 
 
@@ -80,7 +81,7 @@ def collector_for(path: Path) -> Collector:
 
 
 def mark(name: str, time_ns: int, *, own: bool = False) -> RingDefinition:
-    return RingDefinition(slots.DEF_MARK, time_ns, 1, bytes([own]) + slots.pack_texts(name))
+    return RingDefinition(slots.DEF_MARK, time_ns, 1, bytes([own]) + pack_texts(name))
 
 
 def start_gc(time_ns: int) -> RingDefinition:
@@ -91,12 +92,12 @@ def stop_gc(time_ns: int) -> RingDefinition:
     return RingDefinition(slots.DEF_GC_STOP, time_ns, 1, layouts.GC_STOP.pack(5, 6, 7))
 
 
-THREAD = RingDefinition(slots.DEF_THREAD, 1, 0, slots.pack_texts("MainThread"))
+THREAD = RingDefinition(DEF_THREAD, 1, 0, pack_texts("MainThread"))
 STORY: list[Piece] = [
     HELLO,
     THREAD,
     mark("start", 0, own=True),
-    RingDefinition(slots.DEF_FILE, 1, 0, slots.pack_texts("app.py")),
+    RingDefinition(slots.DEF_FILE, 1, 0, pack_texts("app.py")),
     RingDefinition(
         slots.DEF_LINE_NODES, 0, 0, layouts.LINE_NODE.pack(2, 0, 1, 3) + layouts.LINE_NODE.pack(3, 2, 1, 4)
     ),
@@ -109,7 +110,7 @@ STORY: list[Piece] = [
     frees([16], cause=1),
     stop_gc(4000),
     RingDefinition(slots.DEF_MEMORY, 4000, 0, (777).to_bytes(8, "little")),
-    RingDefinition(slots.DEF_NOTICE, 4500, 0, slots.pack_texts("code", "text")),
+    RingDefinition(DEF_NOTICE, 4500, 0, pack_texts("code", "text")),
     mark("end", 5000, own=True),
 ]
 
@@ -162,7 +163,7 @@ def test_free_lists(tmp_path: Path, known: bool) -> None:
     if known:
         begins = replace(begins, payload=begins.payload + layouts.GC_LONG_LIVED.pack(4, 5) + lists)
         ends = replace(ends, payload=ends.payload + lists[::-1])
-        fact = slots.pack_texts("free_lists", ",".join(map(str, LISTS)))
+        fact = pack_texts("free_lists", ",".join(map(str, LISTS)))
         hello = replace(HELLO, number=len(FACTS) + 1, payload=HELLO.payload + fact)
     collector = collector_for(tmp_path / "app.tkt")
     collector.take(slots_of([hello, THREAD, mark("start", 0, own=True), begins, ends]))
@@ -271,9 +272,7 @@ def test_many_events_at_once_are_split_into_batches(tmp_path: Path, monkeypatch:
 def test_types_of_live_blocks_stand_behind_their_allocations(tmp_path: Path) -> None:
     log = tmp_path / "app.tkt"
     collector = collector_for(log)
-    kind = RingDefinition(
-        slots.DEF_TYPE, 7, 0, layouts.TYPE_HEAD.pack(56, 1) + slots.pack_texts("builtins.list")
-    )
+    kind = RingDefinition(slots.DEF_TYPE, 7, 0, layouts.TYPE_HEAD.pack(56, 1) + pack_texts("builtins.list"))
     typed = b"".join(slot(slots.TYPED, node=node, word=word) for node, word in ((7, 32), (0, 16), (7, 32)))
     collector.take(
         slots_of([HELLO, THREAD, mark("start", 0, own=True), allocations([16, 32], 5), kind, typed])
@@ -337,15 +336,15 @@ def where(*pairs: tuple[int, int]) -> bytes:
 
 def test_a_mark_says_where_threads_are(tmp_path: Path) -> None:
     """Frames whose code is known are the stacks of equal line nodes; what was never defined is left out."""
-    head = layouts.CODE_HEAD.pack(3, 5) + slots.pack_texts("app.py", "work")
+    head = layouts.CODE_HEAD.pack(3, 5) + pack_texts("app.py", "work")
     frame = layouts.FRAME_NODE.pack
     story: list[Piece] = [
         *STORY[:4],
         RingDefinition(slots.DEF_CODE, 0, 0, head + b"\xd0\x00\x00"),
         RingDefinition(slots.DEF_LINE_NODES, 0, 0, layouts.LINE_NODE.pack(2, 0, 1, 3)),
-        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(3, 0, 1, 3, 3) + slots.pack_texts("work")),
-        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(4, 3, 1, 9, 3) + slots.pack_texts("work")),
-        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(5, 3, 1, 9, 8) + slots.pack_texts("unknown")),
+        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(3, 0, 1, 3, 3) + pack_texts("work")),
+        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(4, 3, 1, 9, 3) + pack_texts("work")),
+        RingDefinition(slots.DEF_FRAME_NODE, 0, 0, frame(5, 3, 1, 9, 8) + pack_texts("unknown")),
     ]
     tails = [b"", where((1, 3), (1, 4), (1, 5), (1, 77), (9, 3)), where((1, 3))[:-1], where((1, 1 << 31))]
     for number, tail in enumerate(tails):

@@ -22,6 +22,7 @@ from tracekit.record.pairing import as_slots
 from tracekit.record.ring import RingClosed, RingWriter, pack_definition
 from tracekit.record.ringfile import RingFile, kernels
 from tracekit.record.select import native_trouble
+from tracekit.record.texts import MAX_TEXT, pack_texts
 
 FREE = free(0x50)
 MADV_POPULATE_WRITE = 23
@@ -141,12 +142,12 @@ def test_what_is_no_ring(tmp_path_factory: pytest.TempPathFactory) -> None:
 @given(st.lists(st.text(st.characters(codec=None), max_size=20), max_size=5))
 def test_texts(texts: list[str]) -> None:
     readable = [text.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace") for text in texts]
-    assert slots.unpack_texts(slots.pack_texts(*texts)) == readable
+    assert slots.unpack_texts(pack_texts(*texts)) == readable
 
 
 def test_a_long_text_is_cut() -> None:
-    (text,) = slots.unpack_texts(slots.pack_texts("ä" * slots.MAX_TEXT))
-    assert text == "ä" * (slots.MAX_TEXT // 2)
+    (text,) = slots.unpack_texts(pack_texts("ä" * MAX_TEXT))
+    assert text == "ä" * (MAX_TEXT // 2)
 
 
 def test_a_counter_that_cannot_be_is_no_more_than_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:

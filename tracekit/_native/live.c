@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-enum { CHUNK_BITS = 18, CHUNK_CELLS = 1 << (CHUNK_BITS - 4), FEWEST_CHUNKS = 256, TYPES_BITS = 8 };
+enum { CHUNK_BITS = 18, CHUNK_CELLS = 1 << (CHUNK_BITS - 4), FEWEST_CHUNKS = 64, TYPES_BITS = 8 };
 enum { AHEAD = 16, CODES_AHEAD = 8, LINE = 64 };
 
 /* A quarter of a mebibyte of addresses, with a bit for every 16 bytes: whether the object that begins there was met. */

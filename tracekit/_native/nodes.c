@@ -117,7 +117,7 @@ bool tk_code_forget(const void *address) {
 }
 
 static void define_code(uint32_t number, PyCodeObject *code) {
-    static char buffer[2 * (TK_MAX_TEXT + 4) + 8]; /* with the GIL there is one user */
+    char *buffer = tk_text_buffer;
     int32_t first_line = code->co_firstlineno;
     uint32_t words = (uint32_t)(code->co_nlocalsplus + code->co_stacksize);
     memcpy(buffer, &first_line, 4);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+char tk_text_buffer[2 * (TK_MAX_TEXT + 8) + 16];
+
 size_t tk_put_bytes(char *to, const char *text, size_t bytes) {
     uint32_t length = bytes < TK_MAX_TEXT ? (uint32_t)bytes : TK_MAX_TEXT;
     memcpy(to, &length, 4);

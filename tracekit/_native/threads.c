@@ -22,8 +22,10 @@ enum { KERNEL_BITS = 17, KERNEL_SLOTS = 1 << KERNEL_BITS }; /* twice as many as 
 
 #define KEPT (1ull << 16) /* the thread does not know its number yet */
 
-static uint64_t identities[MOST_THREADS + 1];
-static bool named[MOST_THREADS + 1];
+static struct {
+    uint64_t identity;
+    bool named;
+} owners[MOST_THREADS + 1]; /* by number */
 /* Open addressing: the kernel's number << 32 | KEPT or not | ours; 0: free. Threads without the GIL write here, too. */
 static _Atomic(uint64_t) by_kernel[KERNEL_SLOTS];
 static atomic_uint next_thread = 1;
@@ -63,8 +65,8 @@ static uint16_t claim(uint32_t kernel) {
 static uint16_t new_number(uint64_t identity, uint32_t kernel, uint64_t kept, bool holder) {
     unsigned number = atomic_fetch_add(&next_thread, 1);
     uint16_t given = (uint16_t)(number < MOST_THREADS ? number : MOST_THREADS);
-    identities[given] = identity;
-    named[given] = false;
+    owners[given].identity = identity;
+    owners[given].named = false;
     if (number <= MOST_THREADS) {
         tk_ring_define(TK_DEF_NATIVE_THREAD, given, given, NULL, 0, NULL, 0, holder);
     }
@@ -93,7 +95,7 @@ uint16_t tk_thread_of(const PyThreadState *state) {
         return 0;
     }
     uint64_t entry = atomic_load(entry_of(kernel));
-    bool known = entry != 0 && identities[(uint16_t)entry] == (uint64_t)state->thread_id;
+    bool known = entry != 0 && owners[(uint16_t)entry].identity == (uint64_t)state->thread_id;
     return known ? (uint16_t)entry : new_number((uint64_t)state->thread_id, kernel, KEPT, true);
 }
 
@@ -160,11 +162,11 @@ static PyObject *name_of(PyObject *thread) {
 }
 
 static void define_name(uint16_t number, PyObject *thread) {
-    static char buffer[4 + TK_MAX_TEXT];
     PyObject *name = name_of(thread);
     if (name != NULL && PyUnicode_Check(name)) {
-        named[number] = true;
-        tk_ring_define(TK_DEF_THREAD, number, number, buffer, tk_put_text(buffer, name), NULL, 0, true);
+        owners[number].named = true;
+        size_t bytes = tk_put_text(tk_text_buffer, name);
+        tk_ring_define(TK_DEF_THREAD, number, number, tk_text_buffer, bytes, NULL, 0, true);
     }
     Py_XDECREF(name);
 }
@@ -173,7 +175,7 @@ static void define_name(uint16_t number, PyObject *thread) {
 static uint16_t newest(uint64_t identity) {
     uint32_t count = atomic_load(&next_thread);
     for (uint32_t i = count < MOST_THREADS ? count : MOST_THREADS; i-- > 1;) {
-        if (identities[i] == identity) {
+        if (owners[i].identity == identity) {
             return (uint16_t)i;
         }
     }
@@ -187,7 +189,7 @@ void tk_threads_name_all(void) {
     while (active != NULL && PyDict_Next(active, &at, &identity, &thread)) {
         if (PyLong_CheckExact(identity)) {
             uint16_t number = newest(PyLong_AsUnsignedLongMask(identity));
-            if (number != 0 && !named[number]) {
+            if (number != 0 && !owners[number].named) {
                 define_name(number, thread);
             }
         }
@@ -195,7 +197,7 @@ void tk_threads_name_all(void) {
 }
 
 __attribute__((noinline, cold)) void tk_threads_look_now(uint16_t number) {
-    if (named[number]) {
+    if (owners[number].named) {
         return;
     }
     if (tk_mine.look_after < LAST_LOOK) {

@@ -175,13 +175,13 @@ static size_t put_name(char *to, PyTypeObject *type) {
 
 /* Number and define a type. */
 __attribute__((noinline, cold)) static uint32_t use_first(slot *known) {
-    static char payload[16 + 2 * (TK_MAX_TEXT + 8)];
+    char *payload = tk_text_buffer;
     PyTypeObject *type = (PyTypeObject *)known->key;
+    uint32_t number = known->value = next_type++;
+    size_t bytes = 9 + put_name(payload + 9, type); /* first: it may allocate */
     uint64_t basic_size = (uint64_t)type->tp_basicsize;
     memcpy(payload, &basic_size, 8);
     payload[8] = (type->tp_flags & Py_TPFLAGS_HAVE_GC) != 0;
-    uint32_t number = known->value = next_type++;
-    size_t bytes = 9 + put_name(payload + 9, type);
     tk_ring_define(TK_DEF_TYPE, 0, number, payload, bytes, NULL, 0, true);
     return number;
 }
@@ -227,7 +227,7 @@ static bool looks_like_type(PyTypeObject *candidate, bool heap) {
 /* Libraries are looked at again only when one was loaded, and only for addresses that could be theirs: the same
    words come up again and again, so those that failed are remembered until then. */
 __attribute__((noinline)) static bool prove(uintptr_t word) {
-    enum { FAILED = 1024 };
+    enum { FAILED = 512 };
     static uintptr_t failed[FAILED];
     if (table_place(&blocks, word - GC_HEADER)->key != 0) {
         return looks_like_type((PyTypeObject *)word, true);

@@ -35,6 +35,7 @@ TARGET_MODULES = (
     "tracekit.record.ring",
     "tracekit.record.signals",
     "tracekit.record.slots",
+    "tracekit.record.texts",
 )
 """The modules that the program under observation imports. They use the standard library only."""
 

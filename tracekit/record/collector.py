@@ -40,6 +40,7 @@ from tracekit.record.offsets import OffsetSymbols
 from tracekit.record.pairing import MAX_ADDRESS, new_fold
 from tracekit.record.sources import Sources
 from tracekit.record.symbols import LineSymbols
+from tracekit.record.texts import DEF_NOTICE, DEF_THREAD
 
 BATCH_EVENTS: Final = 1 << 17
 FLUSH_SECONDS: Final = 0.25
@@ -379,7 +380,7 @@ class Collector:
 
     _HANDLERS: ClassVar[dict[int, Callable[[Collector, RingDefinition], None]]] = {
         slots.DEF_HELLO: _hello,
-        slots.DEF_THREAD: _thread,
+        DEF_THREAD: _thread,
         slots.DEF_CODE: _code,
         slots.DEF_FILE: _file,
         slots.DEF_LINE_NODES: _line_nodes,
@@ -388,7 +389,7 @@ class Collector:
         slots.DEF_GC_START: _gc_start,
         slots.DEF_GC_STOP: _gc_stop,
         slots.DEF_GC_SETTING: _gc_setting,
-        slots.DEF_NOTICE: _engine_notice,
+        DEF_NOTICE: _engine_notice,
         slots.DEF_MEMORY: _memory,
         slots.DEF_CODE_NODE: _code_node,
         slots.DEF_TYPE: _type,

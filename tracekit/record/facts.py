@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from tracekit.record.slots import pack_texts
+from tracekit.record.texts import pack_texts
 
 
 def hello(engine: str, frames: str, monotonic_ns: int, max_frames: int) -> tuple[int, bytes]:

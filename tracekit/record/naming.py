@@ -17,11 +17,10 @@ from tracekit.record.slots import (
     DEF_FILE,
     DEF_FRAME_NODE,
     DEF_LINE_NODES,
-    DEF_THREAD,
     MAX_PAYLOAD,
     TRUNCATED_NODE,
-    pack_texts,
 )
+from tracekit.record.texts import DEF_THREAD, pack_texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import time
 from tracekit._native import _engine
 from tracekit.record import active, forks
 from tracekit.record.facts import hello
-from tracekit.record.slots import DEF_NOTICE, DEF_THREAD, pack_texts
+from tracekit.record.texts import DEF_NOTICE, DEF_THREAD, pack_texts
 
 TYPES_BUDGET = (0.05, 0.1)
 """Seconds of grace, and share of the running time, that telling types of live blocks at marks may take."""

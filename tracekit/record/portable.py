@@ -42,16 +42,8 @@ from tracekit.record.signals import (
     restore_signals,
     without_signal_check,
 )
-from tracekit.record.slots import (
-    DEF_GC_START,
-    DEF_GC_STOP,
-    DEF_HELLO,
-    DEF_MARK,
-    DEF_MEMORY,
-    DEF_NOTICE,
-    STATE_ENDED,
-    pack_texts,
-)
+from tracekit.record.slots import DEF_GC_START, DEF_GC_STOP, DEF_HELLO, DEF_MARK, DEF_MEMORY, STATE_ENDED
+from tracekit.record.texts import DEF_NOTICE, pack_texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -43,31 +43,21 @@ REALLOCATED = 0x80
 SIZE_BITS = 20
 SIZE_WIDE = (1 << SIZE_BITS) - 1
 
-DEF_HELLO, DEF_THREAD, DEF_CODE, DEF_FILE, DEF_LINE_NODES = 1, 2, 3, 4, 5
-DEF_MARK, DEF_GC_START, DEF_GC_STOP, DEF_NOTICE, DEF_MEMORY = 6, 7, 8, 9, 10
+DEF_HELLO, DEF_CODE, DEF_FILE, DEF_LINE_NODES = 1, 3, 4, 5
+DEF_MARK, DEF_GC_START, DEF_GC_STOP, DEF_MEMORY = 6, 7, 8, 10
 DEF_CODE_NODE, DEF_TYPE, DEF_NATIVE_THREAD, DEF_OLDER_ARENAS, DEF_OLDER_POOLS = 11, 13, 14, 15, 16
 DEF_FRAME_NODE, DEF_GC_SETTING = 17, 18
 
 FREE_LISTS = 24
 
 MAX_PAYLOAD = 1 << 20
-MAX_TEXT = 60_000
 
 TRUNCATED_NODE = 1
 """The stack node above every call path that was cut at the limit of recorded frames."""
 
 
-def pack_texts(*texts: str) -> bytes:
-    """Texts as they stand in a payload; each is cut at ``MAX_TEXT`` bytes."""
-    parts = []
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")[:MAX_TEXT]
-        parts.append(len(data).to_bytes(4, "little") + data)
-    return b"".join(parts)
-
-
 def unpack_texts(payload: bytes, most: int = 1 << 20) -> list[str]:
-    """The inverse of :func:`pack_texts`, for the first ``most`` texts.
+    """The inverse of :func:`tracekit.record.texts.pack_texts`, for the first ``most`` texts.
 
     Surrogates and cut characters become U+FFFD or backslash escapes.
     """
