@@ -64,9 +64,13 @@ def _signature(function: Any) -> str:
                 parts.append("*")
         star = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-        parts.append(f"{star}{parameter.name}: {parameter.annotation}{default}")
-    result = signature.return_annotation
-    return f"({', '.join(parts)}) -> {'None' if result is None else result}"
+        parts.append(f"{star}{parameter.name}: {_as_written(parameter.annotation)}{default}")
+    return f"({', '.join(parts)}) -> {_as_written(signature.return_annotation)}"
+
+
+def _as_written(annotation: object) -> str:
+    """An annotation as in the source, whether the module evaluates its annotations or not."""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _text(documented: Any) -> list[str]:

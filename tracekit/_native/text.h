@@ -13,7 +13,7 @@ extern char tk_text_buffer[2 * (TK_MAX_TEXT + 8) + 16];
    one in the text). Returns the bytes written; 0 for what is no text. */
 size_t tk_put_utf8(char *to, PyObject *text);
 
-/* A text as UTF-8 behind its length, as slots.py's pack_texts() has it. Returns the bytes written,
+/* A text as UTF-8 behind its length, as texts.py's pack_texts() has it. Returns the bytes written,
    at most 4 + TK_MAX_TEXT. */
 size_t tk_put_text(char *to, PyObject *text);
 

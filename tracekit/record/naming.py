@@ -36,6 +36,7 @@ OWN_FILES = frozenset(
         "naming.py",
         "ring.py",
         "slots.py",
+        "texts.py",
         "signals.py",
         "active.py",
         "api.py",
