@@ -13,6 +13,7 @@ import pytest
 import tracekit
 import tracekit.errors
 from tracekit.record import TARGET_MODULES
+from tracekit.record.select import native_trouble
 
 ROOT = Path(tracekit.errors.__file__).parent
 
@@ -132,6 +133,14 @@ def test_import_of_the_package_is_light() -> None:
     loaded = loaded_by("import tracekit")
     assert "tracekit" in loaded
     assert not loaded.intersection(HEAVY)
+
+
+@pytest.mark.skipif(native_trouble() is not None, reason=str(native_trouble()))
+def test_the_native_engine_loads_little_into_the_program() -> None:
+    loaded = loaded_by("import tracekit.record.bootstrap, tracekit.record.native") - loaded_by("pass")
+    assert {name for name in loaded if name.split(".")[0] != "tracekit"} <= {"atexit", "gc"}
+    assert "tracekit.record.texts" in loaded
+    assert "tracekit.record.slots" not in loaded
 
 
 def test_a_program_does_not_wait_for_what_the_recorder_can_load_later() -> None:

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-char tk_text_buffer[2 * (TK_MAX_TEXT + 8) + 16];
+char tk_text_buffer[TK_TEXT_BUFFER];
 
 size_t tk_put_bytes(char *to, const char *text, size_t bytes) {
     uint32_t length = bytes < TK_MAX_TEXT ? (uint32_t)bytes : TK_MAX_TEXT;

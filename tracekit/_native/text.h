@@ -1,4 +1,4 @@
-/* Texts in definitions. Used by stack.c, types.c, names.c. */
+/* Texts in definitions. */
 #ifndef TRACEKIT_TEXT_H
 #define TRACEKIT_TEXT_H
 
@@ -7,7 +7,8 @@
 
 /* Where definitions are put together: for two texts and a little more. With the GIL there is one user; nothing may be
    allocated between the first byte and tk_ring_define(), because the call path of an allocation may be defined first. */
-extern char tk_text_buffer[2 * (TK_MAX_TEXT + 8) + 16];
+enum { TK_TEXT_BUFFER = 2 * (TK_MAX_TEXT + 8) + 16 };
+extern char tk_text_buffer[TK_TEXT_BUFFER];
 
 /* A text as UTF-8, at most TK_MAX_TEXT bytes, surrogates passed through. Makes no object (PyUnicode_AsUTF8 would keep
    one in the text). Returns the bytes written; 0 for what is no text. */

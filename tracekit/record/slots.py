@@ -47,6 +47,8 @@ DEF_HELLO, DEF_CODE, DEF_FILE, DEF_LINE_NODES = 1, 3, 4, 5
 DEF_MARK, DEF_GC_START, DEF_GC_STOP, DEF_MEMORY = 6, 7, 8, 10
 DEF_CODE_NODE, DEF_TYPE, DEF_NATIVE_THREAD, DEF_OLDER_ARENAS, DEF_OLDER_POOLS = 11, 13, 14, 15, 16
 DEF_FRAME_NODE, DEF_GC_SETTING = 17, 18
+"""What a DEFINE defines. DEF_THREAD and DEF_NOTICE, and how texts are packed, stand in texts.py: a program
+under the native engine loads no more than these."""
 
 FREE_LISTS = 24
 

@@ -1,4 +1,8 @@
-"""Definitions of texts, as slots.py has them: all that the native engine's Python half writes to the ring."""
+"""Definitions of texts: the part of slots.py's layout that the native engine's Python half writes by itself.
+
+The engine's few modules take memory of the program, so this one is apart, and none of them imports
+__future__.
+"""
 
 DEF_THREAD, DEF_NOTICE = 2, 9
 
