@@ -75,6 +75,36 @@ def test_ctrl_c(log: Path) -> None:
     assert (query.returncode, said) == (130, b"")
 
 
+INTERRUPTED_WHERE_PYTHON_DROPS_IT = """
+import signal, sys, threading
+from tracekit.cli import app, group
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def command(given):
+    Finalized()
+    threading.Event().wait(30)
+    return 0
+
+group.run_group = command
+sys.argv[1:] = ["query"]
+app.program()
+"""
+
+
+def test_ctrl_c_in_a_finalizer() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", INTERRUPTED_WHERE_PYTHON_DROPS_IT],
+        capture_output=True,
+        env=environment(),
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def spent_s(pid: int) -> float:
     """Seconds of processor time that a process has taken."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -14,7 +14,13 @@ import sys
 from contextlib import suppress
 
 from tracekit.cli.arguments import plain_recording
-from tracekit.cli.endings import InterruptedCommandError, OutputClosedError, error_lines, run_command
+from tracekit.cli.endings import (
+    InterruptedCommandError,
+    OutputClosedError,
+    error_lines,
+    interrupts_kept,
+    run_command,
+)
 from tracekit.errors import OutputUnwritableError, TracekitError
 
 TYPE_CHECKING = False
@@ -70,7 +76,8 @@ def _run(given: Sequence[str]) -> int:
     from tracekit.cli.group import run_group
 
     try:
-        return run_group(given)
+        with interrupts_kept():
+            return run_group(given)
     finally:
         gc.enable()
 

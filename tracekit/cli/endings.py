@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from tracekit.errors import SqlError, TracekitError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import sys
+    from collections.abc import Callable, Iterator
     from typing import TypeVar
 
     Options = TypeVar("Options")
+
+
+_AGAIN_S = 0.01
+"""So long after an interrupt that was lost it comes again: what dropped it has ended by then, as a rule."""
 
 
 class OutputClosedError(Exception):
@@ -30,6 +37,35 @@ def run_command(run: Callable[[Options], int], options: Options) -> int:
         if is_interrupt(error):
             raise InterruptedCommandError from None
         raise
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Inside, a Ctrl-C ends the command wherever it comes.
+
+    Python drops an exception that is raised in a callback of a weak reference or in a finalizer, and with it
+    the KeyboardInterrupt of a signal that comes just then. Here the signal comes again a moment later.
+    """
+    import signal  # noqa: PLC0415 - only the commands that ask need them
+    import sys  # noqa: PLC0415
+    import threading  # noqa: PLC0415
+
+    def again() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            timer = threading.Timer(_AGAIN_S, again)
+            timer.daemon = True
+            timer.start()
+        else:
+            before(lost)
+
+    before, sys.unraisablehook = sys.unraisablehook, hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def is_interrupt(error: BaseException) -> bool:
