@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 from effort import examples
 from hypothesis import given, settings
@@ -17,6 +19,7 @@ from tracekit.events import Column, EventBatch, EventKind
 from tracekit.log import columns as columns_module
 from tracekit.log.columns import (
     COLUMN_TYPES,
+    BatchEncoder,
     BatchMemory,
     EventColumns,
     decode_batch,
@@ -130,6 +133,83 @@ def test_batches_stand_for_themselves() -> None:
     assert encode_batch(second) == alone
     decode_batch(encode_batch(first))
     assert_equal(decode_batch(alone), second)
+
+
+def fill(memory: EventColumns, rows: EventColumns, start: int, stop: int) -> None:
+    for name in COLUMN_TYPES:
+        getattr(memory, name)[start:stop] = getattr(rows, name)[start:stop]
+
+
+@settings(max_examples=examples(60))
+@given(
+    batches=st.lists(
+        st.tuples(st.integers(0, 1 << 30), st.lists(st.integers(1, 90), min_size=1, max_size=6)), max_size=4
+    )
+)
+def test_a_batch_in_pieces_is_the_batch(batches: list[tuple[int, list[int]]]) -> None:
+    memory = empty_columns(0, 600)
+    encoder = BatchEncoder(memory)
+    first_seq = 7
+    for seed, pieces in batches:
+        rows = like_pymalloc(seed, sum(pieces), first_seq)
+        done = 0
+        for piece in pieces:
+            fill(memory, rows, done, done + piece)
+            done += piece
+            if piece % 5:  # else these are encoded with the next, or at the end
+                encoder.more(first_seq, done)
+        assert encoder.finish(rows) == encode_batch(rows)
+        first_seq += done
+
+
+def test_a_batch_whose_rows_are_nowhere_before_its_end() -> None:
+    rows = like_pymalloc(3, 50, 0)
+    encoder = BatchEncoder(None)
+    encoder.more(0, 50)
+    assert encoder.finish(rows) == encode_batch(rows)
+
+
+@native
+def test_a_batch_that_is_not_there_or_has_no_such_rows() -> None:
+    codec = kernels.Codec()
+    columns = tuple(getattr(like_pymalloc(3, 50, 0), name) for name in COLUMN_TYPES)
+    with pytest.raises(ValueError, match="no batch was begun"):
+        codec.more(1)
+    with pytest.raises(ValueError, match="no batch was begun"):
+        codec.finish()
+    codec.begin(0, columns)
+    with pytest.raises(ValueError, match="without events"):
+        codec.finish()
+    codec.begin(0, columns)
+    codec.more(20)
+    for rows in (19, 51, -1):
+        with pytest.raises(ValueError, match="no such rows"):
+            codec.more(rows)
+    codec.begin(0, columns)  # forgets the twenty
+    codec.more(50)
+    assert codec.finish() == kernel_piles(columns)
+    with pytest.raises(ValueError, match="no batch was begun"):
+        codec.finish()
+
+
+def kernel_piles(columns: tuple[npt.NDArray[Any], ...]) -> tuple[bytes, ...]:
+    codec = kernels.Codec()
+    codec.begin(0, columns)
+    codec.more(len(columns[0]))
+    found: tuple[bytes, ...] = codec.finish()
+    return found
+
+
+@native
+def test_columns_that_are_no_batch() -> None:
+    rows = like_pymalloc(3, 50, 0)
+    columns = tuple(getattr(rows, name) for name in COLUMN_TYPES)
+    codec = kernels.Codec()
+    for wrong in ((), columns[:-1], (*columns[:-1], columns[-1][:-1]), (columns[1], *columns[1:])):
+        with pytest.raises(ValueError, match="unequal length"):
+            codec.begin(0, wrong)
+        with pytest.raises(ValueError, match="no batch was begun"):
+            codec.more(1)
 
 
 @native

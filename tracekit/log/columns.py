@@ -206,15 +206,61 @@ def decode_runs(name: str, column: Column, count: int) -> tuple[IntArray, IntArr
     return values, lengths
 
 
+class BatchEncoder:
+    """Encodes batch after batch, each while its rows are still being filled in.
+
+    A row that was written a moment ago is still in the processor's cache. ``memory`` is where the rows of
+    every batch are from their beginning on; None if they are nowhere before the end, where all is done then.
+    """
+
+    def __init__(self, memory: EventColumns | None) -> None:
+        self._codec = None if memory is None else _new_codec()
+        self._memory = () if memory is None else _arrays(memory)
+        self._begun = False
+
+    def more(self, first_seq: int, rows: int) -> None:
+        """So many rows of the batch that begins with ``first_seq`` are there, and will not change."""
+        if self._codec is not None:
+            if not self._begun:
+                self._codec.begin(first_seq, self._memory)
+                self._begun = True
+            self._codec.more(rows)
+
+    def finish(self, columns: EventColumns) -> EventBatch:
+        """The batch, all rows of which are there, as it stands in a log: as of :func:`encode_batch`."""
+        if self._codec is None:
+            return encode_batch(columns)
+        self.more(columns.first_seq, len(columns))
+        self._begun = False
+        return _coded(columns, self._codec.finish())
+
+
 def encode_batch(columns: EventColumns) -> EventBatch:
     """Put events into the form they have in a log (docs/log-format.md, coding of batches)."""
-    count = len(columns)
     if kernels is None:
         return encode_plainly(columns)
-    if not 0 < count <= MAX_BATCH_EVENTS:
+    if not 0 < len(columns) <= MAX_BATCH_EVENTS:
         return encode_plainly(columns)
-    arrays = tuple(np.ascontiguousarray(getattr(columns, name)) for name in COLUMN_TYPES)
-    steps, *streams = _codec().encode(columns.first_seq, arrays)
+    codec = _codec()
+    codec.begin(columns.first_seq, _arrays(columns))
+    codec.more(len(columns))
+    return _coded(columns, codec.finish())
+
+
+def _arrays(columns: EventColumns) -> tuple[npt.NDArray[Any], ...]:
+    """The columns as the codec takes them; where they lie in one piece each, these themselves."""
+    return tuple(np.ascontiguousarray(getattr(columns, name)) for name in COLUMN_TYPES)
+
+
+def _new_codec() -> Codec | None:
+    if kernels is None:
+        return None
+    return kernels.Codec()
+
+
+def _coded(columns: EventColumns, piles: tuple[bytes, ...]) -> EventBatch:
+    """A batch from what the codec made of it."""
+    steps, *streams = piles
     times, time_runs, threads, thread_runs = (np.frombuffer(data, np.int64) for data in streams[-4:])
     coded = {
         "steps": Column("plain", 1, steps),
@@ -224,7 +270,8 @@ def encode_batch(columns: EventColumns) -> EventBatch:
     for name, data in zip(STREAMS, streams, strict=False):
         if data:
             coded[name] = _pack(np.frombuffer(data, np.uint64), "plain")
-    return EventBatch(columns.first_seq, count, int(columns.time_ns[0]), int(columns.time_ns[-1]), coded)
+    first, last = int(columns.time_ns[0]), int(columns.time_ns[-1])
+    return EventBatch(columns.first_seq, len(columns), first, last, coded)
 
 
 _local = threading.local()

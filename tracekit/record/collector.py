@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
 from tracekit.events import (
@@ -31,6 +32,7 @@ from tracekit.events import (
     Totals,
     TypeDefinition,
 )
+from tracekit.log.columns import BatchEncoder
 from tracekit.log.livetypes import encode_live_types
 from tracekit.log.stacks import define_stacks
 from tracekit.log.writer import LogWriter
@@ -69,6 +71,8 @@ class Collector:
         self._older_pools: list[OlderPool] = []
         self._settings: list[CollectorSetting] = []
         self._fold = new_fold(BATCH_EVENTS)
+        self._encoder = BatchEncoder(self._fold.memory)
+        self._mapped = 0
         self._fold.origin_ns = 1 << 62  # stamps from before the hello are from before the recording
         self._threads = [Thread(0, UNKNOWN_THREAD_NAME)]
         self._numbers: set[int] = set()
@@ -117,6 +121,7 @@ class Collector:
                     self._typed.append(found)
                 else:
                     self._take_definition(found)
+            self._encode_ahead()
         if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
             self.flush()
 
@@ -144,9 +149,23 @@ class Collector:
             writer.write(record)
         if self._fold.rows:
             columns = self._fold.take()
-            if self._offsets is not None:
-                self._offsets.map(columns.stack_id)
-            writer.write_events(columns)
+            self._map(columns.stack_id)
+            self._mapped = 0
+            writer.write(self._encoder.finish(columns))
+
+    def _encode_ahead(self) -> None:
+        """Encode what has come, as long as it is at hand; of call paths all is known that it refers to."""
+        memory = self._fold.memory
+        if memory is not None and self._writer is not None:
+            rows = self._fold.rows
+            self._map(memory.stack_id[:rows])
+            self._encoder.more(self._fold.next_seq - rows, rows)
+
+    def _map(self, stack_id: npt.NDArray[np.int32]) -> None:
+        """Turn the call path nodes of the rows into stacks of the log, where that was not done yet."""
+        if self._offsets is not None:
+            self._offsets.map(stack_id[self._mapped :])
+        self._mapped = len(stack_id)
 
     def _write_definitions(self, writer: LogWriter) -> None:
         threads, self._threads = self._threads, []

@@ -20,6 +20,9 @@ SLOT_TYPE: Final = np.dtype(
 MOST_DRAINED: Final = 1 << 17
 """Slots that are taken out of a ring at once, at most: 2 MiB."""
 
+PIECE: Final = 1 << 13
+"""Slots that are worked on before the next are: with what they become they fit the cache of one processor."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RingSlots:
@@ -124,7 +127,11 @@ class RingReader:
         stamps = self._take_stamps(position + count)
         self._drained += count
         self._words[slots.WORD_DRAINED] = self._drained
-        return [RingSlots(taken.view(SLOT_TYPE).reshape(-1), position, stamps)]
+        found = taken.view(SLOT_TYPE).reshape(-1)
+        return [
+            RingSlots(found[at : at + PIECE], position + at, b"" if at else stamps)
+            for at in range(0, count, PIECE)
+        ]
 
     def _take_stamps(self, written: int) -> bytes:
         if self._file.stamps is not None:

@@ -67,6 +67,10 @@ class Fold(Protocol):
     def rows(self) -> int:
         """Rows that are there to be taken."""
 
+    @property
+    def memory(self) -> EventColumns | None:
+        """The columns that all rows are in as they come; None: these are made when they are taken."""
+
     def feed(self, taken: RingSlots) -> Iterator[Found]:
         """Take slots; what is not an event is handed over, in order. At ``FULL``, :meth:`take` first."""
 
@@ -124,6 +128,11 @@ class NativeFold:
     def rows(self) -> int:
         """Rows that are there to be taken."""
         return self._fold.rows
+
+    @property
+    def memory(self) -> EventColumns | None:
+        """The columns that the rows are in; see :class:`Fold`."""
+        return self._columns
 
     def feed(self, taken: RingSlots) -> Iterator[Found]:
         """Take slots; see :class:`Fold`."""
@@ -216,6 +225,11 @@ class PythonFold:
     def rows(self) -> int:
         """Rows that are there to be taken."""
         return len(self._rows)
+
+    @property
+    def memory(self) -> EventColumns | None:
+        """None; see :class:`Fold`."""
+        return None
 
     def take(self) -> EventColumns:
         """The rows so far; see :class:`Fold`."""
