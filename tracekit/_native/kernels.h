@@ -86,7 +86,7 @@ static inline tk_block *tk_table_find(const tk_table *table, uint64_t address) {
 
 extern PyTypeObject tk_fold_type;   /* kernels_fold.c */
 extern PyTypeObject tk_stamps_type; /* kernels_stamps.c */
-extern PyTypeObject tk_codec_type;  /* kernels_codec.c */
+extern PyTypeObject tk_codec_type;  /* kernels_codec_type.c */
 extern PyTypeObject tk_stacks_type; /* kernels_stacks.c */
 extern PyTypeObject tk_pairs_type;  /* kernels_pairs.c */
 extern PyTypeObject tk_simulator_type; /* kernels_sim_type.c */

@@ -66,7 +66,7 @@ static uint8_t encode_allocation(tk_model *model, int64_t row, int64_t alike, tk
     return step;
 }
 
-static uint8_t encode_free(tk_model *model, int64_t row, int64_t alike, tk_values *piles, bool *fine) {
+static uint8_t encode_free(tk_model *model, int64_t row, int64_t alike, int64_t born, tk_values *piles, bool *fine) {
     uint8_t step = 0;
     int64_t ended = model->alloc_seq[row], guess[2];
     tk_model_ends(model, row, alike, guess);
@@ -88,7 +88,6 @@ static uint8_t encode_free(tk_model *model, int64_t row, int64_t alike, tk_value
     if (ended < 0) {
         *fine &= push(&piles[TK_ADDRESSES], model->address[row]);
     }
-    int64_t born = tk_model_row(model, ended, row);
     uint8_t cause = alike >= 0 ? model->cause[alike] : 0;
     if (model->cause[row] != cause) {
         step |= TK_STEP_CAUSE;
@@ -102,20 +101,34 @@ static uint8_t encode_free(tk_model *model, int64_t row, int64_t alike, tk_value
     return step;
 }
 
+enum { TOGETHER = 64 };
+
+/* Note where a column of numbers that are `width` bytes wide changes its value, from a row on that is not the first.
+   Mostly it does not, so that many rows are looked at together: each is like the one before it. */
+static inline bool runs(tk_values *values, tk_values *lengths, int64_t *since, const void *column, size_t width,
+                        int64_t row, int64_t rows) {
+    const char *bytes = column;
+    bool fine = true;
+    for (; row < rows; row++) {
+        const char *at = bytes + (size_t)row * width;
+        if (row + TOGETHER <= rows && memcmp(at, at - width, TOGETHER * width) == 0) {
+            row += TOGETHER - 1;
+        } else if (memcmp(at, at - width, width) != 0) {
+            int64_t before = width == 8 ? ((const int64_t *)column)[row - 1] : ((const int32_t *)column)[row - 1];
+            fine &= push(values, before) && push(lengths, row - *since);
+            *since = row;
+        }
+    }
+    return fine;
+}
+
 bool tk_encode(tk_model *model, tk_encoding *now, int64_t rows, const int64_t *time_ns, const int32_t *thread_id,
                uint8_t *steps) {
-    bool fine = true;
     tk_values *piles = now->piles;
+    int64_t first = now->rows > 0 ? now->rows : 1;
+    bool fine = runs(&piles[TK_TIMES], &piles[TK_TIME_RUNS], &now->time_from, time_ns, 8, first, rows) &&
+                runs(&piles[TK_THREAD_IDS], &piles[TK_THREAD_RUNS], &now->thread_from, thread_id, 4, first, rows);
     for (int64_t row = now->rows; row < rows && fine; row++) {
-        if (row > 0 && time_ns[row] != time_ns[row - 1]) {
-            fine &= push(&piles[TK_TIMES], time_ns[row - 1]) && push(&piles[TK_TIME_RUNS], row - now->time_from);
-            now->time_from = row;
-        }
-        if (row > 0 && thread_id[row] != thread_id[row - 1]) {
-            fine &= push(&piles[TK_THREAD_IDS], thread_id[row - 1]) &&
-                    push(&piles[TK_THREAD_RUNS], row - now->thread_from);
-            now->thread_from = row;
-        }
         uint8_t step = 0, kind = model->kind[row];
         int64_t alike = model->match;
         uint8_t guess = alike >= 0 ? model->kind[alike] : TK_EVENT_ALLOCATION;
@@ -124,15 +137,22 @@ bool tk_encode(tk_model *model, tk_encoding *now, int64_t rows, const int64_t *t
             fine &= push(&piles[TK_KINDS], kind);
             alike = -1;
         }
+        uint32_t sign;
         if (kind == TK_EVENT_ALLOCATION) {
             step |= encode_allocation(model, row, alike, piles, &fine);
+            sign = tk_model_learn_allocation(model, row);
         } else if (kind == TK_EVENT_FREE) {
-            step |= encode_free(model, row, alike, piles, &fine);
-        } else if (kind >= TK_EVENT_ARENA) {
-            fine &= push(&piles[TK_ADDRESSES], model->address[row]) && push(&piles[TK_SIZES], model->size[row]);
+            int64_t born = tk_model_row(model, model->alloc_seq[row], row);
+            step |= encode_free(model, row, alike, born, piles, &fine);
+            sign = tk_model_learn_free(model, row, born);
+        } else {
+            if (kind >= TK_EVENT_ARENA) {
+                fine &= push(&piles[TK_ADDRESSES], model->address[row]) && push(&piles[TK_SIZES], model->size[row]);
+            }
+            sign = tk_model_learn_other(kind);
         }
         steps[row] = step;
-        tk_model_learn(model, row, alike >= 0 && tk_model_went_on(kind, step));
+        tk_model_go_on(model, row, sign, alike >= 0 && tk_model_went_on(kind, step));
     }
     now->rows = rows;
     return fine;
@@ -200,7 +220,8 @@ static void decode_allocation(tk_model *model, int64_t row, int64_t alike, uint8
     tk_pools_take(&model->pools, bytes, model->domain[row], guess, address);
 }
 
-static void decode_free(tk_model *model, int64_t row, int64_t alike, uint8_t step, tk_stream *from, bool *fine) {
+/* Returns the row of the allocation that it ends, -1 if that is not of this batch. */
+static int64_t decode_free(tk_model *model, int64_t row, int64_t alike, uint8_t step, tk_stream *from, bool *fine) {
     int64_t guess[2], ended, seq = model->first_seq + row;
     tk_model_ends(model, row, alike, guess);
     switch (step & TK_STEP_ENDS) {
@@ -234,6 +255,7 @@ static void decode_free(tk_model *model, int64_t row, int64_t alike, uint8_t ste
                           : born >= 0         ? *tk_model_type(model, born)
                           : alike >= 0        ? model->type_id[alike]
                                               : 0;
+    return born;
 }
 
 static void decode_other(tk_model *model, int64_t row, uint8_t kind, tk_stream *from, bool *fine) {
@@ -258,14 +280,18 @@ bool tk_decode(tk_model *model, int64_t count, const uint8_t *steps, tk_stream *
             alike = -1;
         }
         model->kind[row] = kind;
+        uint32_t sign;
         if (kind == TK_EVENT_ALLOCATION) {
             decode_allocation(model, row, alike, step, from, &fine);
+            sign = tk_model_learn_allocation(model, row);
         } else if (kind == TK_EVENT_FREE) {
-            decode_free(model, row, alike, step, from, &fine);
+            int64_t born = decode_free(model, row, alike, step, from, &fine);
+            sign = tk_model_learn_free(model, row, born);
         } else {
             decode_other(model, row, kind, from, &fine);
+            sign = tk_model_learn_other(kind);
         }
-        tk_model_learn(model, row, alike >= 0 && tk_model_went_on(kind, step));
+        tk_model_go_on(model, row, sign, alike >= 0 && tk_model_went_on(kind, step));
     }
     for (int which = 0; which < TK_STREAMS; which++) {
         fine &= from[which].values == from[which].end;

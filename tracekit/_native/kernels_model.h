@@ -44,7 +44,6 @@ typedef struct {
     int64_t match;      /* row that looks like the next one, -1: none */
     int64_t last_born;  /* row, -1: none */
     int64_t last_ended; /* alloc_seq of the last free that had one */
-    int64_t last_free;  /* row, -1: none */
     int64_t difference[TK_MAX_ROWS]; /* of a free's alloc_seq to that of the free before it, by row */
     uint32_t seen[TK_CONTEXTS];  /* 1 + the row after which the context was this */
     tk_site sites[TK_SITES];
@@ -54,7 +53,7 @@ typedef struct {
 
 static inline void tk_model_begin(tk_model *model) {
     model->context = 0;
-    model->match = model->last_born = model->last_free = -1;
+    model->match = model->last_born = -1;
     model->last_ended = model->first_seq - 1;
     memset(model->seen, 0, sizeof model->seen);
     memset(model->sites, 0, sizeof model->sites);
@@ -106,35 +105,42 @@ static inline bool tk_model_went_on(uint8_t kind, uint8_t step) {
     return (step & (kind == TK_EVENT_ALLOCATION ? TK_STEP_STACK : kind == TK_EVENT_FREE ? 16 : 0)) == 0;
 }
 
-/* All fields of the row are known now: learn from them. `hit`: it was what the match looked like. */
-static inline __attribute__((always_inline)) void tk_model_learn(tk_model *model, int64_t row, bool hit) {
-    uint32_t sign;
-    if (model->kind[row] == TK_EVENT_ALLOCATION) {
-        tk_site *site = tk_model_site(model, model->stack_id[row]);
-        site->stack = (uint32_t)model->stack_id[row];
-        site->size = model->size[row];
-        site->domain = model->domain[row];
-        model->last_born = row;
-        sign = (uint32_t)model->stack_id[row] << 2 | (model->domain[row] & 3);
-    } else if (model->kind[row] == TK_EVENT_FREE) {
-        int64_t ended = model->alloc_seq[row];
-        if (ended >= 0) {
-            model->difference[row] = ended - model->last_ended;
-            model->last_ended = ended;
-            int64_t born = tk_model_row(model, ended, row);
-            if (born >= 0) {
-                *tk_model_type(model, born) = model->type_id[row];
-                tk_pools_give(&model->pools, (uint64_t)model->size[born], model->domain[born],
-                              (uint64_t)model->address[born]);
-            }
-        } else {
-            model->difference[row] = 0;
+/* Once for the encoder and once for the decoder, where every event passes through. */
+#define TK_INLINE static inline __attribute__((always_inline))
+
+/* All fields of the row are known now: learn from them. Each returns what the row looks like to the context. */
+TK_INLINE uint32_t tk_model_learn_allocation(tk_model *model, int64_t row) {
+    uint32_t stack = (uint32_t)model->stack_id[row];
+    uint8_t domain = model->domain[row];
+    *tk_model_site(model, (int32_t)stack) = (tk_site){model->size[row], stack, domain};
+    model->last_born = row;
+    return stack << 2 | (domain & 3);
+}
+
+/* `born` is the row of the allocation that it ends, or -1. */
+TK_INLINE uint32_t tk_model_learn_free(tk_model *model, int64_t row, int64_t born) {
+    int64_t ended = model->alloc_seq[row], difference = 0;
+    int32_t type = model->type_id[row];
+    uint32_t sign = 0x80000000u | (uint32_t)type << 2 | model->cause[row];
+    if (ended >= 0) {
+        difference = ended - model->last_ended;
+        model->last_ended = ended;
+        if (born >= 0) {
+            *tk_model_type(model, born) = type;
+            tk_pools_give(&model->pools, (uint64_t)model->size[born], model->domain[born],
+                          (uint64_t)model->address[born]);
         }
-        model->last_free = row;
-        sign = 0x80000000u | (uint32_t)model->type_id[row] << 2 | model->cause[row];
-    } else {
-        sign = 0x40000000u | model->kind[row];
     }
+    model->difference[row] = difference;
+    return sign;
+}
+
+static inline uint32_t tk_model_learn_other(uint8_t kind) {
+    return 0x40000000u | kind;
+}
+
+/* `hit`: the row was what the match looked like. */
+TK_INLINE void tk_model_go_on(tk_model *model, int64_t row, uint32_t sign, bool hit) {
     model->context = model->context << 8 ^ sign * 0x9E3779B1u;
     uint32_t *seen = &model->seen[model->context * 0x85EBCA77u >> 16];
     /* What was remembered is the row after; 0 stands for none, since row 0 is after nothing. */

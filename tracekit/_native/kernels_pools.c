@@ -14,8 +14,8 @@ static inline unsigned bin_of(uint64_t size) {
 
 void tk_pools_begin(tk_pools *pools) {
     pools->round++;
-    if (pools->round == 0) {
-        memset(pools->pool_round, 0, sizeof pools->pool_round);
+    if (pools->round > TK_MOST_ROUNDS) {
+        memset(pools->key, 0, sizeof pools->key);
         memset(pools->bin_round, 0, sizeof pools->bin_round);
         pools->round = 1;
     }
@@ -25,16 +25,20 @@ void tk_pools_begin(tk_pools *pools) {
     pools->guessed = -1;
 }
 
+static inline unsigned class_of(const tk_pools *pools, int32_t which) {
+    return pools->key[which] >> TK_KEY_CLASS & (TK_CLASSES - 1);
+}
+
 static void unlist(tk_pools *pools, int32_t which) {
     tk_pool *pool = &pools->pools[which];
-    if (!pool->listed) {
+    if (!(pools->key[which] & TK_KEY_LISTED)) {
         return;
     }
-    pool->listed = false;
+    pools->key[which] &= ~(uint64_t)TK_KEY_LISTED;
     if (pool->before >= 0) {
         pools->pools[pool->before].after = pool->after;
     } else {
-        pools->front[pool->size_class] = pool->after;
+        pools->front[class_of(pools, which)] = pool->after;
     }
     if (pool->after >= 0) {
         pools->pools[pool->after].before = pool->before;
@@ -43,34 +47,31 @@ static void unlist(tk_pools *pools, int32_t which) {
 
 static void list(tk_pools *pools, int32_t which) {
     tk_pool *pool = &pools->pools[which];
-    if (pool->listed) {
+    if (pools->key[which] & TK_KEY_LISTED) {
         return;
     }
-    pool->listed = true;
+    int32_t *front = &pools->front[class_of(pools, which)];
+    pools->key[which] |= TK_KEY_LISTED;
     pool->before = -1;
-    pool->after = pools->front[pool->size_class];
+    pool->after = *front;
     if (pool->after >= 0) {
         pools->pools[pool->after].before = which;
     }
-    pools->front[pool->size_class] = which;
+    *front = which;
 }
 
 /* The pool of an address, as one of this size class: what was known of it as another's is gone. */
 static int32_t pool_at(tk_pools *pools, uint64_t address, int size_class) {
-    uint64_t number = address >> TK_POOL_BITS;
     int32_t which = tk_pools_place(address);
     tk_pool *pool = &pools->pools[which];
-    bool current = pools->pool_round[which] == pools->round;
-    if (current && pool->number == number && pool->size_class == size_class) {
+    uint64_t key = tk_pools_key(pools, address, size_class), now = pools->key[which];
+    if ((now & ~(uint64_t)TK_KEY_LISTED) == key) {
         return which;
     }
-    if (current) {
+    if ((now & TK_MOST_ROUNDS) == pools->round) {
         unlist(pools, which);
     }
-    pools->pool_round[which] = pools->round;
-    pool->number = number;
-    pool->size_class = (int16_t)size_class;
-    pool->listed = false;
+    pools->key[which] = key;
     pool->fresh = TK_POOL_BYTES;
     pool->top = TK_NO_CELL;
     memset(pool->below, TK_NOT_FREE & 0xFF, sizeof pool->below);
@@ -85,6 +86,7 @@ uint64_t tk_pools_guess_any(tk_pools *pools, uint64_t size, uint8_t domain) {
     if (!tk_pools_is_small(size, domain)) {
         unsigned bin = bin_of(size);
         bool current = pools->bin_round[bin] == pools->round;
+        pools->guessed = -1;
         return current && pools->depth[bin] > 0 ? pools->bins[bin][pools->depth[bin] - 1] : 0;
     }
     int size_class = tk_pools_class(size);
@@ -95,7 +97,7 @@ uint64_t tk_pools_guess_any(tk_pools *pools, uint64_t size, uint8_t domain) {
         uint32_t offset = pool->top != TK_NO_CELL ? (uint32_t)pool->top << 4 : pool->fresh;
         if (offset + step <= TK_POOL_BYTES) {
             pools->guessed = which;
-            return (pool->number << TK_POOL_BITS) + offset;
+            return (pools->key[which] & ~(uint64_t)(TK_POOL_BYTES - 1)) + offset;
         }
         unlist(pools, which);
     }

@@ -17,21 +17,23 @@ enum { TK_NO_CELL = 0xFFFF, TK_NOT_FREE = 0xFEFE };
 enum { TK_BINS = 1 << 10, TK_BIN_DEPTH = 32, TK_BASES = TK_CLASSES + TK_BINS };
 
 typedef struct {
-    uint64_t number; /* address / 16 KiB */
     int32_t before, after;
-    int16_t size_class;
-    bool listed;
     uint32_t fresh;               /* offset of the first byte that was never handed out; POOL_BYTES: not known */
     uint16_t top;                 /* cell that was freed last, or NO_CELL */
     uint16_t below[TK_POOL_CELLS]; /* for a freed cell the one that was freed before it */
 } tk_pool;
 
+/* All that must be right for a pool to be the one that is meant, in one word: its address, its size class, whether it
+   is in the list of that, and the round. Those of another round are empty, and so are bins. */
+enum { TK_KEY_LISTED = 1 << 8, TK_KEY_CLASS = 9, TK_MOST_ROUNDS = 255 };
+
 typedef struct {
-    uint32_t round; /* pools and bins of another round are empty */
-    uint32_t pool_round[TK_POOLS], bin_round[TK_BINS];
+    uint32_t round;
+    uint64_t key[TK_POOLS];
+    uint32_t bin_round[TK_BINS];
     int32_t front[TK_CLASSES]; /* first pool of a class, -1: none */
     uint64_t newest;           /* the pool that was begun last */
-    int32_t guessed;           /* pool of the last guess */
+    int32_t guessed;           /* pool of the last guess, -1: none */
     tk_pool pools[TK_POOLS];
     uint16_t depth[TK_BINS];
     uint64_t bins[TK_BINS][TK_BIN_DEPTH];
@@ -46,6 +48,10 @@ static inline int tk_pools_class(uint64_t size) {
     return size == 0 ? 0 : (int)((size - 1) >> 4);
 }
 
+static inline uint64_t tk_pools_key(const tk_pools *pools, uint64_t address, int size_class) {
+    return (address & ~(uint64_t)(TK_POOL_BYTES - 1)) | (uint64_t)size_class << TK_KEY_CLASS | pools->round;
+}
+
 /* Forget everything. */
 void tk_pools_begin(tk_pools *pools);
 /* What an address that was not guessed is told relative to. */
@@ -58,13 +64,15 @@ void tk_pools_give_any(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t 
 
 /* The address that an allocation will have, 0 for no idea. */
 static inline uint64_t tk_pools_guess(tk_pools *pools, uint64_t size, uint8_t domain) {
-    int32_t which = tk_pools_is_small(size, domain) ? pools->front[tk_pools_class(size)] : -1;
-    if (which >= 0) {
-        const tk_pool *pool = &pools->pools[which];
-        uint32_t offset = (uint32_t)pool->top << 4, step = ((uint32_t)pool->size_class + 1) << 4;
-        if (offset + step <= TK_POOL_BYTES) { /* which no offset of TK_NO_CELL is */
-            pools->guessed = which;
-            return (pool->number << TK_POOL_BITS) + offset;
+    if (tk_pools_is_small(size, domain)) {
+        int size_class = tk_pools_class(size);
+        int32_t which = pools->front[size_class];
+        if (which >= 0) {
+            uint32_t offset = (uint32_t)pools->pools[which].top << 4, step = ((uint32_t)size_class + 1) << 4;
+            if (offset + step <= TK_POOL_BYTES) { /* which no offset of TK_NO_CELL is */
+                pools->guessed = which;
+                return (pools->key[which] & ~(uint64_t)(TK_POOL_BYTES - 1)) + offset;
+            }
         }
     }
     return tk_pools_guess_any(pools, size, domain);
@@ -72,7 +80,7 @@ static inline uint64_t tk_pools_guess(tk_pools *pools, uint64_t size, uint8_t do
 
 /* The address that it had. Must follow the guess. */
 static inline void tk_pools_take(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t guess, uint64_t address) {
-    if (guess == address && tk_pools_is_small(size, domain) && pools->guessed >= 0) {
+    if (guess == address && pools->guessed >= 0) {
         tk_pool *pool = &pools->pools[pools->guessed];
         uint32_t cell = ((uint32_t)address & (TK_POOL_BYTES - 1)) >> 4;
         if (pool->below[cell] != TK_NOT_FREE) { /* a guessed pool is in its list */
@@ -91,9 +99,9 @@ static inline int32_t tk_pools_place(uint64_t address) {
 /* A block was given back. */
 static inline void tk_pools_give(tk_pools *pools, uint64_t size, uint8_t domain, uint64_t address) {
     int32_t which = tk_pools_place(address);
-    tk_pool *pool = &pools->pools[which];
-    if (tk_pools_is_small(size, domain) && pools->pool_round[which] == pools->round && pool->listed &&
-        pool->number == address >> TK_POOL_BITS && pool->size_class == tk_pools_class(size)) {
+    if (tk_pools_is_small(size, domain) &&
+        pools->key[which] == (tk_pools_key(pools, address, tk_pools_class(size)) | TK_KEY_LISTED)) {
+        tk_pool *pool = &pools->pools[which];
         uint32_t cell = ((uint32_t)address & (TK_POOL_BYTES - 1)) >> 4;
         pool->below[cell] = pool->top;
         pool->top = (uint16_t)cell;

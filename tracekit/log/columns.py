@@ -146,6 +146,13 @@ def _pack(unsigned: npt.NDArray[np.uint64], coding: str) -> Column:
     return Column(coding, width, planes.tobytes())
 
 
+def _differences(values: IntArray) -> IntArray:
+    """Each value less the one before it, the first less 0."""
+    found = values.copy()
+    found[1:] -= values[:-1]
+    return found
+
+
 def encode_column(values: npt.NDArray[Any], *, delta: bool = False) -> Column:
     """Code one column of integers; ``delta`` stores zigzag-coded differences (docs/log-format.md)."""
     wide = values.astype(np.int64, copy=False)
@@ -154,7 +161,7 @@ def encode_column(values: npt.NDArray[Any], *, delta: bool = False) -> Column:
     if not np.any(wide != wide[0]):
         return Column("const", 8, int(wide[0]).to_bytes(8, "little", signed=True))
     if delta or wide.min() < 0:
-        difference = np.diff(wide, prepend=np.int64(0))
+        difference = _differences(wide)
         zigzag = (difference << 1) ^ (difference >> 63)
         return _pack(zigzag.view(np.uint64), "delta")
     return _pack(wide.view(np.uint64), "plain")
@@ -187,7 +194,7 @@ def decode_column(name: str, column: Column, count: int) -> IntArray:
 
 def encode_runs(values: IntArray, lengths: IntArray) -> Column:
     """Code a column whose values come in runs: the differences from run to run, then the runs' lengths."""
-    difference = np.diff(values, prepend=np.int64(0))
+    difference = _differences(values)
     coded = _pack(((difference << 1) ^ (difference >> 63)).view(np.uint64), "runs")
     planes = lengths.astype("<u4").view(np.uint8).reshape(-1, 4).T
     return Column("runs", coded.width, coded.data + planes.tobytes())
