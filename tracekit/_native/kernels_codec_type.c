@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { COLUMNS = 10 };
+enum { COLUMNS = 10, MOST_KEPT = 1 << 17 };
 enum { KIND, TIME_NS, THREAD_ID, ADDRESS, SIZE, DOMAIN, STACK_ID, ALLOC_SEQ, CAUSE, TYPE_ID };
 static const Py_ssize_t widths[COLUMNS] = {1, 8, 4, 8, 8, 1, 4, 8, 1, 4};
 
@@ -40,11 +40,18 @@ static void release(Py_buffer *views, int held) {
     }
 }
 
-/* Forget the batch that is being encoded. */
+/* Forget the batch that is being encoded, and give back what a large one needed. */
 static void drop_batch(codec *self) {
     if (self->open) {
         self->open = false;
         release(self->views, COLUMNS);
+    }
+    for (int which = 0; which < TK_PILES; which++) {
+        tk_values *pile = &self->now.piles[which];
+        if (pile->room > MOST_KEPT) {
+            free(pile->values);
+            *pile = (tk_values){NULL, 0, 0};
+        }
     }
 }
 
