@@ -255,19 +255,22 @@ def test_survivors(recording: tuple[list[Event], list[Recorded]], batch: int) ->
     born = {one.seq: one for one in events if one.born is None and one.tracked}
     gone = {one.born: one.seq for one in events if one.born is not None and one.tracked}
     older = collections[0].long_lived[0] if collections else 0
-    young, full = 1.0, -1.0
-    shares: list[tuple[float, float]] = []
+    young: float | None = None
+    untracked = 0
+    shares: list[tuple[float | None, float]] = []
     for number, one in enumerate(collections):
+        before = max((each.start for each in collections[:number] if each.generation > 0), default=-1)
+        alive = [seq for seq in born if seq < one.start and gone.get(seq, 1 << 62) > one.stop]
         if number + 1 < len(collections) and (after := collections[number + 1].long_lived)[0] >= 0:
-            before = max((each.start for each in collections[:number] if each.generation > 0), default=-1)
-            alive = [seq for seq in born if seq < one.start and gone.get(seq, 1 << 62) > one.stop]
             examined = [seq for seq in alive if seq > before]
             if one.generation == 1 and examined:
-                young = max(0.0, (after[1] - one.long_lived[1]) / len(examined))
-            if one.generation == 2 and alive:
-                full = max(0.0, (after[0] - max(0, older)) / len(alive))
-        shares.append((young, full))
-    # Before the first full collection its share is taken, or that of generation 1 where there is none.
-    first = next((share for _, share in shares if share >= 0), young)
-    assert found.young_share.tolist() == [share for share, _ in shares]
-    assert found.full_share.tolist() == [share if share >= 0 else first for _, share in shares]
+                came = after[1] - one.long_lived[1]
+                young = max(0.0, came / len(examined))
+                untracked += len(examined) - came
+            if one.generation == 2:
+                untracked = len(alive) - (after[0] - max(0, older))
+        shares.append((young, max(0.0, 1.0 - untracked / len(alive)) if alive else 1.0))
+    # Before the first collection of generation 1 its share is taken, too.
+    first = next((share for share, _ in shares if share is not None), 1.0)
+    assert found.young_share.tolist() == [first if share is None else share for share, _ in shares]
+    assert found.full_share.tolist() == [share for _, share in shares]

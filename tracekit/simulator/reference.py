@@ -376,24 +376,31 @@ class ReferenceFold:
     def _shares(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Objects that survived by blocks that did, for generation 1 and 2, as of each collection.
 
-        Objects older than the recording survive full collections, too; they are not in any block.
+        What is not among them are tuples and dicts that the collector has untracked (``untrack_tuples``,
+        ``untrack_dicts``). A full collection tells how many these are; from then on those count that each
+        collection of generation 1 left out. Objects older than the recording survive full collections, too;
+        they are not in any block.
         """
         recorded = self._recorded
         total = len(recorded)
         live = np.cumsum(self._live)
-        young_share, full_share = np.ones(total), np.ones(total)
-        young, full = 1.0, -1.0
+        young_share, full_share = np.full(total, np.nan), np.ones(total)
         older = max(0, int(recorded.long_lived[0, 0])) if total else 0
+        young, untracked = np.nan, 0.0
         for number, generation in enumerate(recorded.generation.tolist()):
             if number + 1 < total and recorded.long_lived[number + 1, 0] >= 0:
                 after, before = recorded.long_lived[number + 1], recorded.long_lived[number]
                 if generation == 1 and self._young[number] > 0:
-                    young = max(0.0, float(after[1] - before[1]) / float(self._young[number]))
-                elif generation == 2 and live[number] > 0:
-                    full = max(0.0, float(after[0] - older) / float(live[number]))
-            young_share[number], full_share[number] = young, full
-        known = full_share[full_share >= 0]
-        full_share[full_share < 0] = known[0] if len(known) else young
+                    found = float(after[1] - before[1])
+                    young = max(0.0, found / float(self._young[number]))
+                    untracked += float(self._young[number]) - found
+                elif generation == 2:
+                    untracked = float(live[number]) - float(after[0] - older)
+            young_share[number] = young
+            if live[number] > 0:
+                full_share[number] = max(0.0, 1.0 - untracked / float(live[number]))
+        known = young_share[~np.isnan(young_share)]
+        young_share[np.isnan(young_share)] = known[0] if len(known) else 1.0
         return young_share, full_share
 
 

@@ -76,8 +76,9 @@ class Reference:
     program asked for it (gc.collect). ``thresholds[k]`` were in force before collection k, the last row
     behind the last one; ``off[k]`` likewise: the collector did not run although its count was above the
     threshold. ``correction``: by how much count 0 at its start was above what the types of the blocks tell.
-    ``young_share`` and ``full_share``: objects that survived a collection of generation 1 (of generation 2)
-    by blocks of tracked types that did, as of the last such collection; 1 before the first.
+    ``young_share``: objects that survived a collection of generation 1 by blocks of tracked types that did,
+    as of the last such collection; before the first as of that; 1 without any. ``full_share``: objects that
+    were alive by such blocks that were.
 
     ``counts`` and ``long_lived`` (total, pending) are those at the start of the recording. ``observed``:
     allocations that the recorder itself caused in the collector, in order. ``opaque[stack_id]``: a call path
