@@ -3,7 +3,7 @@
    kernels_fold.c      slots of the ring -> columns of events (record/pairing.py)
    kernels_stamps.c    when the ring was written how far (record/decode.py)
    kernels_stacks.c    call path nodes -> stacks of a log (record/offsets.py)
-   kernels_codec.c     columns of events <-> their bytes in a log (log/columns.py)
+   kernels_codec*.c    columns of events <-> their bytes in a log (log/columns.py)
    kernels_pairs.c     columns of events -> lifetimes of blocks (log/lifetimes.py)
    kernels_steps.c     blocks in any order -> steps in order of events (store/placing.py)
    kernels_sim_*.c     allocations and frees -> what CPython's memory manager makes of them (simulator/fast.py)
