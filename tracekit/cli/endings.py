@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 
 from tracekit.errors import SqlError, TracekitError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import sys
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
@@ -47,7 +47,6 @@ def interrupts_kept() -> Iterator[None]:
     the KeyboardInterrupt of a signal that comes just then. Here the signal comes again a moment later.
     """
     import signal  # noqa: PLC0415 - only the commands that ask need them
-    import sys  # noqa: PLC0415
     import threading  # noqa: PLC0415
 
     def again() -> None:

@@ -146,11 +146,11 @@ def _pack(unsigned: npt.NDArray[np.uint64], coding: str) -> Column:
     return Column(coding, width, planes.tobytes())
 
 
-def _differences(values: IntArray) -> IntArray:
-    """Each value less the one before it, the first less 0."""
-    found = values.copy()
-    found[1:] -= values[:-1]
-    return found
+def _zigzag(values: IntArray) -> npt.NDArray[np.uint64]:
+    """Each value less the one before it, the first less 0, zigzag-coded."""
+    difference = values.copy()
+    difference[1:] -= values[:-1]
+    return ((difference << 1) ^ (difference >> 63)).view(np.uint64)
 
 
 def encode_column(values: npt.NDArray[Any], *, delta: bool = False) -> Column:
@@ -161,9 +161,7 @@ def encode_column(values: npt.NDArray[Any], *, delta: bool = False) -> Column:
     if not np.any(wide != wide[0]):
         return Column("const", 8, int(wide[0]).to_bytes(8, "little", signed=True))
     if delta or wide.min() < 0:
-        difference = _differences(wide)
-        zigzag = (difference << 1) ^ (difference >> 63)
-        return _pack(zigzag.view(np.uint64), "delta")
+        return _pack(_zigzag(wide), "delta")
     return _pack(wide.view(np.uint64), "plain")
 
 
@@ -194,8 +192,7 @@ def decode_column(name: str, column: Column, count: int) -> IntArray:
 
 def encode_runs(values: IntArray, lengths: IntArray) -> Column:
     """Code a column whose values come in runs: the differences from run to run, then the runs' lengths."""
-    difference = _differences(values)
-    coded = _pack(((difference << 1) ^ (difference >> 63)).view(np.uint64), "runs")
+    coded = _pack(_zigzag(values), "runs")
     planes = lengths.astype("<u4").view(np.uint8).reshape(-1, 4).T
     return Column("runs", coded.width, coded.data + planes.tobytes())
 
