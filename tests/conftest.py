@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items
         if _is_portable(item)
         and item.nodeid.replace("portable", "native") in names
-        and not in_turn(item.nodeid, 4)
+        and not in_turn(item.nodeid, 6)
     ]
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]

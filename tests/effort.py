@@ -1,7 +1,7 @@
 """How much work a test makes of what has no end: random examples, every byte of a file, programs that go on.
 
 Tests take a part of them; with TRACEKIT_THOROUGH=1, all. With TRACEKIT_QUICK=1, as in `make test`, the
-portable engine runs one in four of the programs that the native engine runs, too, and of cases that are
+portable engine runs one in six of the programs that the native engine runs, too, and of cases that are
 alike, only some are tried.
 """
 
@@ -24,8 +24,8 @@ def in_turn(name: str, count: int) -> bool:
 
 
 def examples(count: int) -> int:
-    """So many random examples, or a third of them, or a quarter."""
-    return count if THOROUGH else max(3, -(-count // (4 if QUICK else 3)))
+    """So many random examples, or a third of them, or a sixth."""
+    return count if THOROUGH else max(3, -(-count // (6 if QUICK else 3)))
 
 
 def some(cases: Iterable[Case], step: int = 2) -> list[Case]:

@@ -212,7 +212,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", some(CASES))
 def test_programs(name: str, tmp_path: Path) -> None:
     assert check(tmp_path, CASES[name], PROGRAMS) > 50
 
@@ -234,7 +234,7 @@ SHORTER = {"tasks": ("REQUESTS = 900", "REQUESTS = 60"), "thr": ("range(2800)", 
 """Workloads that cannot be left at any moment, and how they end sooner."""
 
 
-@pytest.mark.parametrize("name", some(sorted(WORKLOADS)))
+@pytest.mark.parametrize("name", some(sorted(WORKLOADS), 3))
 def test_workloads_of_the_benchmark(name: str, tmp_path: Path) -> None:
     """Some of each, asked now and then wherever it is."""
     if missing(name):

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from cli_support import Cli
-from effort import THOROUGH
+from effort import THOROUGH, some
 from record_support import Stage, one_engine, programs
 
 from tracekit.record.select import select
 
 PROGRAMS = programs(Path(__file__).with_name("programs_leaks.txt"))
 PLANTED = ("growing_cache", "callback_list", "resurrection", "thread_local", "tracebacks")
-CASES = dict.fromkeys([*((select("auto").engine, name) for name in PLANTED), ("portable", "marked")])
+CASES = dict.fromkeys([*((select("auto").engine, name) for name in some(PLANTED)), ("portable", "marked")])
 """All on the best engine. The slow one looks at the heap when it has the time, or when a program names the
 instant: by itself it would look more or less often, as busy as the machine is."""
 REQUESTS = {"native": 4000, "portable": 400} if THOROUGH else {"native": 2500, "portable": 200}
