@@ -218,6 +218,7 @@ class NaiveCollector:
         if generation < 2:
             self.count[generation + 1] += 1
         self.ripen(seq)
+        self.machine.lists.tell()
         looked_at = self.generations[: generation + 1]
         gone = []
         for row in looked_at:
@@ -228,6 +229,7 @@ class NaiveCollector:
         for block in gone:
             self.freed(block, counts=False)
         self.machine.lists.collected(generation)
+        self.count[0] += self.machine.lists.tell()
         self.looked.append((generation, seq))
         size = sum(block.size for block in freed)
         self.collections.append((seq, generation, examined, len(freed), size, asked))

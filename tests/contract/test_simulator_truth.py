@@ -92,8 +92,8 @@ def collections(log: Path) -> list[int]:
 
 
 def close(said: list[int], was: list[int]) -> bool:
-    """Within 4 %, or two: from when on garbage was unreachable is not recorded (docs/benchmarks.md)."""
-    return all(abs(one - other) <= max(2, 0.04 * other) for one, other in zip(said, was, strict=True))
+    """Within 6 %, or two: from when on garbage was unreachable is not recorded (docs/benchmarks.md)."""
+    return all(abs(one - other) <= max(2, 0.06 * other) for one, other in zip(said, was, strict=True))
 
 
 @pytest.mark.parametrize("name", some(PROGRAMS))
@@ -112,6 +112,18 @@ def test_other_settings(tmp_path: Path, name: str) -> None:
         assert close(simulation.collections or [], collections(log)), setting
         low, high = simulation.peak_bytes_bounds
         assert low * (1 - SLACK) <= summarize(log).peak_bytes <= high * (1 + SLACK), setting
+
+
+def test_what_the_recorder_is_told_with(tmp_path: Path) -> None:
+    """Each collection leaves the program a dict, which it need not allocate: with many collections it shows."""
+    program = 'kept = [{"number": number} for number in range(30_000)]'
+    first = record(tmp_path, "first", program, "gc.set_threshold(*gc.get_threshold())")
+    with open_store(first, cache=False) as store:
+        (run,) = simulate_all(store, [Scenario(name="20", gc_thresholds=(20, None, None))])
+    second = record(tmp_path, "second", program, "gc.set_threshold(20)")
+    said, was = run.simulation.collections or [], collections(second)
+    assert was[0] > 1000
+    assert all(abs(one - other) <= max(1, 0.01 * other) for one, other in zip(said, was, strict=True))
 
 
 def test_a_program_that_switches_the_collector(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def test_survivors(recording: tuple[list[Event], list[Recorded]], batch: int) ->
             if one.generation == 1 and examined:
                 came = after[1] - one.long_lived[1]
                 young = max(0.0, came / len(examined))
-                untracked += len(examined) - came
+                untracked += max(0, len(examined) - came)
             if one.generation == 2:
                 untracked = len(alive) - (after[0] - max(0, older))
         shares.append((young, max(0.0, 1.0 - untracked / len(alive)) if alive else 1.0))

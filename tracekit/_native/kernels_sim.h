@@ -291,7 +291,7 @@ static inline bool tk_sim_is_held(const tk_sim_collector *self, int64_t seq) {
 /* -- free lists ------------------------------------------------------------------------------------------ */
 
 enum { TK_SIM_LISTS = 24 }; /* dict, list, tuples of 1 to 20 items, float, keys of a dict: the last two do not count */
-enum { TK_SIM_KEYS = TK_SIM_LISTS - 1 };
+enum { TK_SIM_DICTS = 0, TK_SIM_KEYS = TK_SIM_LISTS - 1 };
 
 typedef struct {
     bool known; /* and the collections of the model are not the recorded ones */
@@ -454,6 +454,9 @@ void tk_sim_lists_owe(tk_sim *sim, int which, int blocks);
    recorded collection. */
 tk_sim_ending tk_sim_lists_before(tk_sim *sim, int64_t seq, bool all);
 int64_t tk_sim_lists_next(const tk_sim *sim); /* events after this one have something of it before them */
+/* invoke_gc_callback: the recorder is told with a dict, which then waits in a free list. Whether it had to be
+   allocated is added to `count`. */
+tk_sim_ending tk_sim_lists_tell(tk_sim *sim, int64_t *count);
 void tk_sim_lists_collected(tk_sim *sim, int generation);
 /* From now on it is unreachable what recorded collection `number` put into free lists. */
 void tk_sim_lists_condemn(tk_sim *sim, int64_t number);

@@ -194,15 +194,16 @@ static tk_sim_ending collect(tk_sim *sim, int64_t seq, int generation, bool aske
     if (!ripen(sim, seq, false)) {
         return TK_SIM_NO_MEMORY;
     }
+    tk_sim_ending end = tk_sim_lists_tell(sim, &self->count[0]);
     for (int younger = 0; younger <= generation; younger++) {
         self->count[younger] = 0;
         examined += self->tracked[younger];
     }
-    for (int younger = 0; younger <= generation; younger++) {
+    for (int younger = 0; end == TK_SIM_DONE && younger <= generation; younger++) {
         tk_sim_gone *gone = &self->unreachable[younger];
         for (size_t at = 0; at < gone->count; at++) {
             int64_t freed;
-            tk_sim_ending end = tk_sim_release(sim, gone->items[at], &freed);
+            end = tk_sim_release(sim, gone->items[at], &freed);
             if (end != TK_SIM_DONE) {
                 return end;
             }
@@ -213,6 +214,10 @@ static tk_sim_ending collect(tk_sim *sim, int64_t seq, int generation, bool aske
     }
     if (sim->lists.known) {
         tk_sim_lists_collected(sim, generation);
+        end = end == TK_SIM_DONE ? tk_sim_lists_tell(sim, &self->count[0]) : end;
+    }
+    if (end != TK_SIM_DONE) {
+        return end;
     }
     self->collections[self->collections_count++] =
         (tk_sim_collection){seq, generation, examined, freed_blocks, freed_bytes, asked};

@@ -45,6 +45,18 @@ static void give_up(tk_sim *sim, int which) {
     sim->small_bytes -= place == TK_SIM_MALLOC ? 0 : size;
 }
 
+tk_sim_ending tk_sim_lists_tell(tk_sim *sim, int64_t *count) {
+    tk_sim_lists *lists = &sim->lists;
+    if (!lists->known || lists->numfree[TK_SIM_DICTS] > 0) {
+        return TK_SIM_DONE;
+    }
+    tk_sim_ending end = obtain(sim, TK_SIM_DICTS);
+    if (end == TK_SIM_DONE) {
+        *count += tk_sim_lists_put(lists, TK_SIM_DICTS);
+    }
+    return end;
+}
+
 void tk_sim_lists_collected(tk_sim *sim, int generation) {
     tk_sim_lists *lists = &sim->lists;
     for (int younger = 0; younger <= generation; younger++) {

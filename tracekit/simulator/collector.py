@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tracekit.simulator.freelists import KEYS, LISTS, SLOTS, TRACKED_LISTS, FreeLists, part
+from tracekit.simulator.freelists import DICTS, KEYS, LISTS, SLOTS, TRACKED_LISTS, FreeLists, part
 from tracekit.simulator.settings import LAGS, CollectorSettings, Garbage, Reference
 
 NUM_GENERATIONS = 3
@@ -182,6 +182,7 @@ class Collector:
         examined = sum(self._tracked[: generation + 1])
         freed_blocks = freed_bytes = 0
         self._ripen(seq, self._reference.lags)
+        self._tell()
         for younger in range(generation + 1):
             gone, self._unreachable[younger] = self._unreachable[younger], []
             released = [size for size in map(self._release, gone) if size is not None]
@@ -189,6 +190,7 @@ class Collector:
             freed_blocks += len(released)
         if self._lists is not None:
             self._collect_hidden(self._lists, generation)
+        self.count[0] += self._tell()
         found = SimulatedCollection(seq, generation, examined, freed_blocks, freed_bytes, asked)
         self.collections.append(found)
         # What is left moves into the next generation.
@@ -207,6 +209,17 @@ class Collector:
             share = self._reference.full_share[latest] if latest >= 0 else 1.0
             self.long_lived_total = self._older_objects + int(survivors * share)
             self.long_lived_pending = 0
+
+    def _tell(self) -> bool:
+        """``invoke_gc_callback``: the recorder is told with a dict, which then waits in a free list.
+
+        Returns whether it had to be allocated.
+        """
+        lists = self._lists
+        if lists is None or lists.numfree[DICTS]:
+            return False
+        lists.obtain(DICTS)
+        return lists.put(DICTS)
 
     def _collect_hidden(self, lists: FreeLists, generation: int) -> None:
         """What a collection does to free lists besides."""

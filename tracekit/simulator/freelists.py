@@ -31,6 +31,9 @@ MAXFREELIST = (80, 80, *[2000] * 20, 100, 80)
 TRACKED_LISTS = LISTS - 2
 """The others hold what the collector does not count."""
 
+DICTS = 0
+"""The dicts, of which the recorder's callback is given one at the start and the end of each collection."""
+
 KEYS = LISTS - 1
 """Tables of keys of dicts: no event tells them from other blocks, so that they go as they went."""
 

@@ -378,7 +378,8 @@ class ReferenceFold:
 
         What is not among them are tuples and dicts that the collector has untracked (``untrack_tuples``,
         ``untrack_dicts``). A full collection tells how many these are; from then on those count that each
-        collection of generation 1 left out. Objects older than the recording survive full collections, too;
+        collection of generation 1 left out. Where one found more objects than blocks, they came from free
+        lists, and others went there. Objects older than the recording survive full collections, too;
         they are not in any block.
         """
         recorded = self._recorded
@@ -393,7 +394,7 @@ class ReferenceFold:
                 if generation == 1 and self._young[number] > 0:
                     found = float(after[1] - before[1])
                     young = max(0.0, found / float(self._young[number]))
-                    untracked += float(self._young[number]) - found
+                    untracked += max(0.0, float(self._young[number]) - found)
                 elif generation == 2:
                     untracked = float(live[number]) - float(after[0] - older)
             young_share[number] = young
