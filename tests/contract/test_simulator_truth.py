@@ -115,7 +115,7 @@ def test_other_settings(tmp_path: Path, name: str) -> None:
 
 
 def test_what_the_recorder_is_told_with(tmp_path: Path) -> None:
-    """Each collection leaves the program a dict, which it need not allocate: with many collections it shows."""
+    """Each collection leaves the program a dict, which it need not allocate: many collections show it."""
     program = 'kept = [{"number": number} for number in range(30_000)]'
     first = record(tmp_path, "first", program, "gc.set_threshold(*gc.get_threshold())")
     with open_store(first, cache=False) as store:
