@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
-from record_support import Stage, environment, on_engines, programs
+from processes import TIMEOUT
+from record_support import Outcome, Stage, environment, on_engines, programs
+
+from tracekit.events import Mark
+from tracekit.log.reader import LogReader
+from tracekit.log.summary import summarize
 
 ENDS = programs(Path(__file__).with_name("programs_ends.txt"))
 # The program ends without Python's own end, and so has no end in the log.
 CUT = {"os._exit", "abort", "segmentation fault", "sigkill", "sigterm", "sigpipe", "sigint default"}
 CUT |= {"fork and leave", "atexit clear"}
 OTHERS = {"broken.py": "x = (1,\n", "other.py": "import sys; print(__name__, sys.argv); sys.exit(8)"}
+
+
+def written(log: Path) -> set[str]:
+    """Names of marks and texts of lines that are in a log so far."""
+    found: set[str] = set()
+    if log.exists():
+        with LogReader(log) as reader:
+            for _, record in reader.records(batches=False):
+                found |= {line.text for line in getattr(record, "lines", [])}
+                if isinstance(record, Mark):
+                    found.add(record.name)
+    return found
 
 
 @pytest.mark.parametrize(("engine", "name"), on_engines(ENDS, 3), indirect=["engine"])
@@ -21,6 +39,30 @@ def test_ends(stage: Stage, name: str) -> None:
     pair.same()
     found = stage.sound(complete=name not in CUT)
     assert found.exit_status == pair.python.status
+
+
+def test_all_is_written_while_a_program_takes_itself_down(stage: Stage) -> None:
+    text = """
+import os, time
+kept = [str(number) for number in range(1000)]  # here
+class Last:
+    def __del__(self, os=os, sleep=time.sleep):
+        os.write(1, b"going\\n")
+        while not os.path.exists("go"):
+            sleep(0.01)
+last = Last()
+"""
+    with stage.started(text) as program:
+        assert program.line() == "going"
+        deadline = time.monotonic() + TIMEOUT
+        while not written(stage.log) >= {"end", "kept = [str(number) for number in range(1000)]  # here"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        early = summarize(stage.log)
+        assert not early.closed
+        (stage.folder / "go").touch()
+        assert program.end() == Outcome(b"", b"", 0)
+    assert stage.sound().events == early.events
 
 
 def test_exec_leaves_a_log_without_an_end(stage: Stage) -> None:

@@ -20,7 +20,7 @@ from tracekit.record import slots
 from tracekit.record.decode import MOST_DRAINED, PIECE, RingDefinition, RingReader, RingSlots, definition_at
 from tracekit.record.pairing import as_slots
 from tracekit.record.ring import RingClosed, RingWriter, pack_definition
-from tracekit.record.ringfile import RingFile, kernels
+from tracekit.record.ringfile import KEPT_BYTES, RingFile, kernels
 from tracekit.record.select import native_trouble
 from tracekit.record.texts import MAX_TEXT, pack_texts
 
@@ -184,6 +184,25 @@ def test_pages_of_the_ring_are_there_before_they_are_written_to() -> None:
             time.sleep(0.001)
         assert before <= 8  # of 512 bytes: the first page
         assert os.fstat(ring.descriptor).st_blocks < 2 << 20 >> 9
+
+
+@pytest.mark.parametrize("drained", [0, 1, 5000, 0xF800, 0x10000 - 1, 0x10000 + 100, 0x18000])
+def test_a_ring_that_settled_has_what_was_about_to_be_written(drained: int) -> None:
+    with contextlib.closing(RingFile(max_frames=0, sync_interval_ns=0, capacity=1 << 16)) as file:
+        reader, writer = RingReader(file), RingWriter(file.path)
+        for at in range(0, drained, 1000):
+            writer.write(FREE * min(1000, drained - at))
+            reader.drain()
+        late = b"".join(free(address) for address in range(16, 16 * 2000, 16))
+        writer.write(late)
+        file.settle(drained)
+        kept_blocks = KEPT_BYTES + 2 * mmap.PAGESIZE >> 9
+        assert os.fstat(file.descriptor).st_blocks <= kept_blocks
+        assert taken(reader.drain()) == late
+        writer.write(late * 20)  # further than what was kept, and around
+        assert b"".join(taken(reader.drain(9000)) for _ in range(9)) == late * 20
+        writer.close()
+        del reader
 
 
 @pytest.mark.parametrize(

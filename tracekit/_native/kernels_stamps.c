@@ -19,6 +19,9 @@
 #endif
 
 enum { ROOM = 1 << 14, AHEAD_BYTES = 1 << 20, STEP_BYTES = 1 << 18 };
+/* A program that writes so many slots between two looks tells the time itself (ring.c). Then one look in four will do:
+   each may interrupt the program, where the kernel finds no other processor free. */
+enum { WRITES_MUCH = 1 << 10, LOOKS_SPARED = 4 };
 
 typedef struct {
     uint64_t position;
@@ -30,7 +33,7 @@ typedef struct {
     Py_buffer view;
     const _Atomic(uint64_t) *written;
     uint64_t made; /* bytes from the ring's beginning that are there */
-    struct timespec interval;
+    struct timespec interval, longer;
     pthread_t thread;
     bool runs;
     atomic_bool stopping;
@@ -42,7 +45,7 @@ typedef struct {
 /* Where a kernel will not do it, the program's first write to a page does. */
 static void make_pages(stamps *self, uint64_t position) {
     uint64_t all = (uint64_t)self->view.len;
-    if (self->made < all && self->made < TK_HEADER_BYTES + position * sizeof(tk_slot) + AHEAD_BYTES) {
+    while (self->made < all && self->made < TK_HEADER_BYTES + position * sizeof(tk_slot) + AHEAD_BYTES) {
         uint64_t bytes = all - self->made < STEP_BYTES ? all - self->made : STEP_BYTES;
         bool done = madvise((char *)self->view.buf + self->made, bytes, MADV_POPULATE_WRITE) == 0;
         self->made = done ? self->made + bytes : all;
@@ -51,7 +54,7 @@ static void make_pages(stamps *self, uint64_t position) {
 
 static void *pace(void *argument) {
     stamps *self = argument;
-    uint64_t last = UINT64_MAX;
+    uint64_t last = UINT64_MAX, before = 0;
     while (!atomic_load(&self->stopping)) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -66,7 +69,8 @@ static void *pace(void *argument) {
             }
         }
         make_pages(self, position);
-        nanosleep(&self->interval, NULL);
+        nanosleep(position - before < WRITES_MUCH ? &self->interval : &self->longer, NULL);
+        before = position;
     }
     return NULL;
 }
@@ -107,6 +111,8 @@ static PyObject *stamps_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     }
     self->written = (const _Atomic(uint64_t) *)self->view.buf + word;
     self->interval = (struct timespec){interval_ns / 1000000000, interval_ns % 1000000000};
+    long longer_ns = LOOKS_SPARED * (interval_ns % 1000000000);
+    self->longer = (struct timespec){LOOKS_SPARED * self->interval.tv_sec + longer_ns / 1000000000, longer_ns % 1000000000};
     if (pthread_create(&self->thread, NULL, pace, self) != 0) {
         PyErr_SetString(PyExc_RuntimeError, "no thread to be had");
         Py_DECREF(self);

@@ -79,6 +79,8 @@ class Collection:
             self._welcome()
             self._mind_the_user()
             if not self._read_sources() and not busy:
+                for lane in self._lanes:
+                    lane.settle()
                 self._wait()
             self._child.pass_on_signals()
         if self._followers is not None:

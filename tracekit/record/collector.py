@@ -191,17 +191,24 @@ class Collector:
         if lines:
             writer.write(Definitions(lines=lines))
 
+    def settle(self) -> None:
+        """Write all that is there and was read."""
+        self._write_types()
+        self.flush()
+        if self._writer is not None:
+            self._write_lines(self._writer, self.sources.take(all_of_them=True))
+
     def close(self, exit_status: int | None) -> int:
         """Write what is left and the footer. Returns the length of the log in bytes."""
         damaged = self._fold.counts.damaged
         if damaged:
             self.notice("ring-damaged", f"{damaged} entries of the ring cannot be true and were left out")
-        self._write_types()
-        self.flush()
         if self._writer is None:
             return 0
+        self._write_types()
+        self.flush()  # which tells of more source text to read
         self.sources.read(time.monotonic() + LAST_SOURCES_SECONDS)
-        self._write_lines(self._writer, self.sources.take(all_of_them=True))
+        self.settle()
         self._writer.close(self.totals, complete=self.complete, exit_status=exit_status)
         return self._writer.bytes_written
 

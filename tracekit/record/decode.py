@@ -138,6 +138,10 @@ class RingReader:
             return self._file.stamps.take()
         return struct.pack("<QQ", written, time.monotonic_ns()) if self._file.stamped else b""
 
+    def settle(self) -> None:
+        """The target is at its end, and writes no more than it was about to: give back what was taken."""
+        self._file.settle(self._drained)
+
     def close(self) -> None:
         """Give the memory back (it stays with the target as long as that has it mapped)."""
         del self._slots

@@ -77,6 +77,7 @@ class Lane:
         self._argv = argv
         self._cwd = cwd
         self._next_sample = 0.0
+        self._settled = False
         self._failure: Exception | None = None
         self.argv: list[str] = argv or []
         self.collector = Collector(self._open_log)
@@ -117,6 +118,19 @@ class Lane:
             self._file.stop_target()
             return False
         return bool(items)
+
+    def settle(self) -> None:
+        """When the process has recorded its end and takes itself down: do now what nobody has to wait for."""
+        if self._settled or not self.over or self._failure is not None:
+            return
+        self._settled = True
+        try:
+            self.collector.settle()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failure = error
+            self._file.stop_target()
+            return
+        self._ring.settle()
 
     @property
     def fill(self) -> float:

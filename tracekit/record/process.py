@@ -13,7 +13,7 @@ from tracekit.record.ring import process_gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import FrameType, TracebackType
     from typing import Final, Self
 
@@ -249,6 +249,30 @@ class Other:
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def let_program_run() -> Callable[[], None]:
+    """From now on this thread does not interrupt a program that has the processor. Returns how to undo that.
+
+    The collector wakes up every few milliseconds. A kernel that had it run at once, on the program's own
+    processor, made the program wait; under SCHED_BATCH it runs on another one or a little later (sched(7)).
+    """
+    try:
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            return _run_as_ever
+    except OSError:  # not allowed, and not needed
+        pass
+    return _do_nothing
+
+
+def _run_as_ever() -> None:
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _do_nothing() -> None:
+    """There is nothing to undo."""
 
 
 def resident_bytes(pid: int) -> int:

@@ -6,6 +6,7 @@ can be started before the collector has loaded what it needs to read.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 
@@ -26,6 +27,8 @@ __all__ = ["DEFAULT_CAPACITY", "STAMP_INTERVAL_NS", "RingFile", "kernels"]
 DEFAULT_CAPACITY: Final = 1 << 20
 """Slots of a ring: 16 MiB."""
 STAMP_INTERVAL_NS: Final = 500_000
+KEPT_BYTES: Final = 1 << 16
+"""Room for the slots of threads that were about to write when the target ended: a thread has at most two."""
 
 
 class RingFile:
@@ -72,6 +75,23 @@ class RingFile:
     def stop_target(self) -> None:
         """Tell the target that nobody reads any more: it goes on unrecorded."""
         self.words[slots.WORD_CLOSED] = 1
+
+    def settle(self, drained: int) -> None:
+        """Take no more stamps, and give pages back, all but those of the slots after the ``drained`` ones.
+
+        Freeing 16 MiB takes some milliseconds, and whoever waits for the recorder would wait for that, too.
+        """
+        if self.stamps is not None:
+            self.stamps.stop()
+        if not hasattr(mmap, "MADV_REMOVE"):
+            return
+        whole = self.capacity * slots.SLOT_BYTES // mmap.PAGESIZE * mmap.PAGESIZE
+        begin = (drained % self.capacity) * slots.SLOT_BYTES // mmap.PAGESIZE * mmap.PAGESIZE
+        ranges = [(begin + KEPT_BYTES, whole), (max(0, begin + KEPT_BYTES - whole), begin)]
+        with contextlib.suppress(OSError):  # they go with the ring
+            for start, stop in ranges:
+                if start < stop:
+                    self.memory.madvise(mmap.MADV_REMOVE, slots.HEADER_BYTES + start, stop - start)
 
     def close(self) -> None:
         """Give the memory back (it stays with the target as long as that has it mapped)."""

@@ -11,7 +11,7 @@ from tracekit.errors import TracekitError
 from tracekit.record import slots
 from tracekit.record.loading import load_numpy
 from tracekit.record.outputs import Output
-from tracekit.record.process import Other
+from tracekit.record.process import Other, let_program_run
 from tracekit.record.ringfile import RingFile
 from tracekit.record.select import Selection, select
 from tracekit.record.session import IDLE_SECONDS, MAX_FRAMES, SYNC_INTERVAL_NS
@@ -57,6 +57,7 @@ def _attached(ring: RingFile, report: int, process: Other) -> bool:
 
 def _collect(ring: RingFile, output: Output, process: Other, selection: Selection) -> None:
     # Loaded while the program runs.
+    let_program_run()
     load_numpy()
     from tracekit.record.lane import Lane, Setting  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ import sys
 from tracekit.errors import PlatformError, ProgramMissingError
 from tracekit.record.loading import load_numpy
 from tracekit.record.outputs import Output
-from tracekit.record.process import Child
+from tracekit.record.process import Child, let_program_run
 from tracekit.record.ringfile import DEFAULT_CAPACITY, RingFile
 from tracekit.record.select import select
 
@@ -123,6 +123,7 @@ def record(options: RecordOptions) -> Recorded:
             stack.callback(door.close)
         environment = _environment(ring.path, selection.engine, "" if door is None else door.address)
         child = stack.enter_context(Child(program.arguments, environment))
+        stack.callback(let_program_run())
         try:
             # The program starts while this process loads what it takes to read and write.
             load_numpy()
