@@ -112,7 +112,7 @@ def _facts(results: Results) -> str:
 
 def _wall(results: Results, recorders: Sequence[str]) -> str:
     header = ["workload", "alone, s", *(RECORDERS[name].title for name in recorders)]
-    start = [_cell(results, EMPTY, name, results.added, "+{:.2f} s") for name in recorders]
+    start = [_cell(results, EMPTY, name, results.added, "{:+.2f} s") for name in recorders]
     rows = [[f"`{EMPTY}`", _number(results.wall(EMPTY, "none"), "{:.3f}"), *start]]
     for name in results.names:
         cells = [_cell(results, name, recorder, results.slowdown, "{:.2f}x") for recorder in recorders]

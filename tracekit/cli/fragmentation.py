@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tracekit.cli.notes import NO_END
 from tracekit.cli.options import AsJson, Log, NoCache, most_shown
 from tracekit.cli.output import opened, put, put_lines, terminal_width
 from tracekit.cli.replay import moment_document
@@ -143,7 +144,7 @@ def _notes(found: Fragmentation, *, complete: bool, by: str) -> list[str]:
     """What the recording cannot tell about the arenas."""
     notes = []
     if not complete:
-        notes.append("the recording has no end: the program was killed, or the log is not whole")
+        notes.append(NO_END)
     if not found.older_known:
         notes.append(
             "an approximation: the recording does not know what was allocated before it began, so that "

@@ -18,6 +18,7 @@ from tracekit.cli.output import opened, put, put_lines, terminal_width
 from tracekit.cli.replay import moment_document
 from tracekit.report.json import json_document
 from tracekit.report.leaks import ASCII_BARS, BARS, leak_lines
+from tracekit.report.text import can_write
 from tracekit.report.units import human_bytes, plural
 
 if TYPE_CHECKING:
@@ -190,8 +191,4 @@ def _folder(path: Path) -> str:
 
 def _bars() -> str:
     """Characters to draw with, which the encoding of stdout must have."""
-    try:
-        BARS.encode(getattr(sys.stdout, "encoding", None) or "ascii")
-    except (LookupError, UnicodeEncodeError):
-        return ASCII_BARS
-    return BARS
+    return BARS if can_write(BARS, sys.stdout.encoding) else ASCII_BARS

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tracekit.replay.stacks import StackSegment
     from tracekit.replay.timeline import Timeline
 
+NO_END = "the recording has no end: the program was killed, or the log is not whole"
+
 
 def heap_notes(header: Header, by: str, *, complete: bool) -> list[str]:
     """Notes on a heap that is grouped ``by`` something, from the recording's own header."""
@@ -19,7 +21,7 @@ def heap_notes(header: Header, by: str, *, complete: bool) -> list[str]:
     engine = f"the {header.engine} engine"
     notes = []
     if not complete:
-        notes.append("the recording has no end: the program was killed, or the log is not whole")
+        notes.append(NO_END)
     if by == "type" and not known.types:
         notes.append(f"types are not recorded by {engine}")
     if by == "type" and known.types:
@@ -66,7 +68,7 @@ def collector_notes(header: Header, groupings: Collection[str], *, complete: boo
     engine = f"the {header.engine} engine"
     notes = []
     if not complete:
-        notes.append("the recording has no end: the program was killed, or the log is not whole")
+        notes.append(NO_END)
     if known.types and "type" in groupings:
         notes.append(
             "str, int, bytes and the like cannot form a cycle: they hung on one; '<unknown>' is memory "
@@ -87,7 +89,7 @@ def timeline_notes(header: Header, found: Timeline, *, complete: bool) -> list[s
     known = header.capabilities
     notes = []
     if not complete:
-        notes.append("the recording has no end: the program was killed, or the log is not whole")
+        notes.append(NO_END)
     if found.largest_rss is None:
         notes.append(
             "no sample of the resident memory (RSS) falls into this window"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tracekit.replay.rows import UNKNOWN
 from tracekit.store.database import Store
-
-UNKNOWN = "<unknown>"
 
 _NODES = """
 WITH RECURSIVE wanted AS (

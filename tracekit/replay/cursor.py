@@ -7,11 +7,12 @@ import heapq
 from msgspec import Struct
 
 from tracekit.errors import MomentMissingError
-from tracekit.replay.callpaths import UNKNOWN, CallPaths
+from tracekit.replay.callpaths import CallPaths
 from tracekit.replay.details import CursorEvent, Details
 from tracekit.replay.eventrows import EventRow, EventRows
 from tracekit.replay.heap import BY_ORIGIN, Group, check_grouping
 from tracekit.replay.moment import Moment, resolve_moment
+from tracekit.replay.rows import UNKNOWN, live_at
 from tracekit.replay.search import find_allocation
 from tracekit.store.database import Store
 
@@ -20,7 +21,6 @@ WALKED = 16384
 
 _SPAN = "SELECT first_seq, last_seq, events FROM traces WHERE trace_id = $trace"
 _TIME = "SELECT arg_min(time_ns, seq) FROM timeline WHERE trace_id = $trace AND seq >= $seq"
-_LIVE = "SELECT coalesce(sum(size), 0)::BIGINT, count(*) FROM heap_at($seq, trace := $trace)"
 _HEAP = "SELECT key, bytes::BIGINT, blocks FROM heap_by($seq, $by, trace := $trace)"
 _NEAREST_EVENT = {
     True: "SELECT min(seq) FROM events WHERE trace_id = $trace AND seq > $seq",
@@ -246,9 +246,7 @@ class Cursor:
             self._groups = None
             self._heap()
             return
-        given = {"seq": self._seq, "trace": self._store.trace_id}
-        size, blocks = next(self._store.query(_LIVE, given).rows())
-        self._live_bytes, self._live_blocks = int(str(size)), int(str(blocks))
+        self._live_bytes, self._live_blocks = live_at(self._store, self._seq)
 
     def _heap(self) -> dict[str, list[int]]:
         """Bytes and blocks by key; with them come the totals."""

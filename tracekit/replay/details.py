@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from tracekit.replay.callpaths import UNKNOWN, CallPaths, Node
+from tracekit.replay.callpaths import CallPaths, Node
 from tracekit.replay.eventrows import EventRow
+from tracekit.replay.rows import UNKNOWN
 from tracekit.store.database import Store
 
 _COLLECTION = """

@@ -11,6 +11,7 @@ from msgspec import Struct
 from tracekit.errors import UsageError
 from tracekit.replay.heap import check_grouping
 from tracekit.replay.moment import Moment
+from tracekit.replay.rows import integer
 from tracekit.store.database import Store
 
 Status = Literal["new", "grown", "shrunk", "gone"]
@@ -94,10 +95,10 @@ def difference(  # noqa: PLR0913 - a question with its options
         sum(change.bytes for change in changes),
         sum(change.blocks for change in changes),
         [change for change in changes if change.status in status][:limit],
-        _int(before),
-        _int(after),
-        _int(made_bytes),
-        _int(made_blocks),
+        integer(before),
+        integer(after),
+        integer(made_bytes),
+        integer(made_blocks),
         status_totals((change.status, change.bytes, change.blocks) for change in changes),
     )
 
@@ -135,8 +136,3 @@ FROM heap_between($start, $end, trace := $trace)
 
 def _change(row: tuple[object, ...]) -> Change:
     return msgspec.convert(dict(zip(Change.__struct_fields__, row, strict=True)), Change)
-
-
-def _int(value: object) -> int:
-    assert isinstance(value, int)  # noqa: S101 - the type of the column
-    return value

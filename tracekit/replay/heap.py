@@ -11,6 +11,7 @@ from msgspec import Struct
 from tracekit.errors import UsageError
 from tracekit.replay.calltree import Tree, call_tree
 from tracekit.replay.moment import Moment, resolve_moment
+from tracekit.replay.rows import integer, live_at
 from tracekit.replay.stacks import StackSegment, stack_segments
 from tracekit.store.database import Store
 
@@ -68,9 +69,7 @@ class Heap:
 
     @cached_property
     def _totals(self) -> tuple[int, int]:
-        statement = "SELECT coalesce(sum(size), 0), count(*) FROM heap_at($seq, trace := $trace)"
-        size, blocks = next(self._store.query(statement, self._parameters).rows())
-        return _int(size), _int(blocks)
+        return live_at(self._store, self.moment.seq)
 
     def by(self, grouping: str = "site", limit: int | None = None) -> list[Group]:
         """The blocks added up, the largest group first; ``limit`` cuts the list.
@@ -92,7 +91,7 @@ class Heap:
         check_grouping(grouping, limit)
         statement = "SELECT key, bytes, blocks FROM heap_by($seq, $by, trace := $trace) LIMIT $limit"
         rows = self._store.query(statement, self._parameters | {"by": grouping, "limit": limit}).rows()
-        return [Group(str(key), _int(size), _int(blocks)) for key, size, blocks in rows]
+        return [Group(str(key), integer(size), integer(blocks)) for key, size, blocks in rows]
 
     def tree(self, min_bytes: int = 0, depth: int | None = None) -> Tree:
         """The blocks as a call tree, without nodes whose total is below ``min_bytes`` or that are deeper.
@@ -134,8 +133,3 @@ class Heap:
 def heap_at(store: Store, moment: Moment | str) -> Heap:
     """The heap at a moment, or at what :func:`resolve_moment` makes of a text (and raises for it)."""
     return Heap(store, resolve_moment(store, moment) if isinstance(moment, str) else moment)
-
-
-def _int(value: object) -> int:
-    assert isinstance(value, int)  # noqa: S101 - the type of the column
-    return value

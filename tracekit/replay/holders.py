@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tracekit.replay.moment import Moment
 from tracekit.replay.pools import Integers
+from tracekit.replay.rows import UNKNOWN
 from tracekit.store.database import Store
 
 GROUPINGS = ("site", "function", "file", "type", "stack", "thread", "age")
@@ -19,7 +20,6 @@ GROUPINGS = ("site", "function", "file", "type", "stack", "thread", "age")
 OLDER = "<before the recording>"
 """The key of blocks that were there when the recording began."""
 
-UNKNOWN = "<unknown>"
 
 _CODE = frozenset(("site", "function", "file", "stack"))
 """Groupings by where a block was made."""

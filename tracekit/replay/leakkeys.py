@@ -9,13 +9,13 @@ import numpy as np
 from tracekit.errors import UsageError
 from tracekit.replay.lifespans import PARTS, Blocks, IntArray
 from tracekit.replay.ownership import CallPaths
+from tracekit.replay.rows import UNKNOWN
 from tracekit.store.database import Store
 
 GROUPINGS = ("site", "innermost", "function", "file", "type", "stack", "thread", "domain")
 """How leaks can be grouped. Site, function and file are those of the innermost frame of the program's own
 code (:class:`~tracekit.replay.ownership.Owner`); innermost is the line that allocated, whoever's it is."""
 
-UNKNOWN = "<unknown>"
 _NAMES = {
     "type": "SELECT type_id, name FROM types WHERE trace_id = $trace ORDER BY type_id",
     "thread": "SELECT thread_id, name FROM threads WHERE trace_id = $trace ORDER BY thread_id",

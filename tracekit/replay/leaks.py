@@ -18,10 +18,11 @@ from tracekit.errors import UsageError
 from tracekit.replay.growth import EVIDENCE, STRONG, Growth, IntArray, measure, ranking
 from tracekit.replay.heap import Group
 from tracekit.replay.instants import Instant, half_of, instants_between
-from tracekit.replay.leakkeys import GROUPINGS, UNKNOWN, Keys, names_of
+from tracekit.replay.leakkeys import GROUPINGS, Keys, names_of
 from tracekit.replay.lifespans import BoolArray, Lifespans, kept_between, lifespans, made_between
 from tracekit.replay.moment import Moment, resolve_moment
 from tracekit.replay.ownership import CallPaths, load_call_paths
+from tracekit.replay.rows import UNKNOWN
 from tracekit.store.database import Store
 
 __all__ = ["GROUPINGS", "Leak", "Leaks", "leaks"]

@@ -12,6 +12,7 @@ from tracekit.replay.difference import Status, StatusTotal, status_of, status_to
 from tracekit.replay.heap import check_grouping
 from tracekit.replay.matching import Line, have_text, match_files, match_lines
 from tracekit.replay.moment import Moment
+from tracekit.replay.rows import UNKNOWN, integer
 from tracekit.store.database import Store
 
 
@@ -87,8 +88,6 @@ class _Row(Struct):
     blocks: int = 0
     place: Place | None = None
 
-
-UNKNOWN: Final = "<unknown>"
 
 _Pair = tuple[_Row | None, _Row | None, bool]
 """A group in the old and in the new recording, and whether its line was edited."""
@@ -185,7 +184,7 @@ def _joined(old: dict[str, _Row], new: dict[str, _Row]) -> list[_Pair]:
 def _by_key(store: Store, moment: Moment, by: str) -> dict[str, _Row]:
     parameters = {"seq": moment.seq, "by": by, "trace": store.trace_id}
     found = store.query("SELECT key, bytes, blocks FROM heap_by($seq, $by, trace := $trace)", parameters)
-    return {str(key): _Row(str(key), _int(size), _int(blocks)) for key, size, blocks in found.rows()}
+    return {str(key): _Row(str(key), integer(size), integer(blocks)) for key, size, blocks in found.rows()}
 
 
 def _by_place(store: Store, moment: Moment, by: str, files: dict[str, str]) -> dict[str, _Row]:
@@ -279,9 +278,9 @@ def _by_function(store: Store, moment: Moment) -> dict[_Function, dict[int, _Row
     found: defaultdict[_Function, dict[int, _Row]] = defaultdict(dict)
     parameters = {"seq": moment.seq, "trace": store.trace_id}
     for file, function, line, text, size, blocks in store.query(_ROWS, parameters).rows():
-        place = Place(str(file), str(function), _int(line), None if text is None else str(text))
+        place = Place(str(file), str(function), integer(line), None if text is None else str(text))
         key = f"{file}:{line} ({function})" if line or file != UNKNOWN else UNKNOWN
-        found[str(file), str(function)][_int(line)] = _Row(key, _int(size), _int(blocks), place)
+        found[str(file), str(function)][integer(line)] = _Row(key, integer(size), integer(blocks), place)
     return dict(found)
 
 
@@ -290,7 +289,7 @@ def _lines(store: Store, moment: Moment) -> dict[_Function, list[Line]]:
     parameters = {"seq": moment.seq, "trace": store.trace_id}
     for file, function, line, distance, text in store.query(_LINES, parameters).rows():
         known = None if text is None else str(text)
-        found[str(file), str(function)].append(Line(_int(line), _int(distance), known))
+        found[str(file), str(function)].append(Line(integer(line), integer(distance), known))
     return dict(found)
 
 
@@ -305,8 +304,3 @@ def _files(store: Store) -> Iterable[str]:
 
 def _function_key(file: str, function: str) -> str:
     return f"{function} ({file})" if file != UNKNOWN else UNKNOWN
-
-
-def _int(value: object) -> int:
-    assert isinstance(value, int)  # noqa: S101 - the type of the column
-    return value

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tracekit.errors import UsageError
-from tracekit.replay.callpaths import UNKNOWN, CallPaths
+from tracekit.replay.callpaths import CallPaths
+from tracekit.replay.rows import UNKNOWN
 from tracekit.store.database import Store
 
 NEAR = 1 << 20

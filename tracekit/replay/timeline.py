@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from tracekit.errors import UsageError
 from tracekit.replay.moment import Moment
+from tracekit.replay.rows import live_at
 from tracekit.store.database import Store
 
 AXES = ("time", "events")
@@ -18,7 +19,6 @@ MOST_STEPS = 100_000
 EXACT_EVENTS = 1_000_000
 """A window of at most so many events is read event by event; a longer one from the table ``timeline``."""
 
-_LIVE = "SELECT coalesce(sum(size), 0)::BIGINT, count(*) FROM heap_at($seq, trace := $trace)"
 _TICKS = """
 WITH tick AS (
     SELECT l.seq, l.time_ns, l.live_bytes, l.live_blocks,
@@ -151,7 +151,7 @@ def timeline(store: Store, start: Moment, end: Moment, *, steps: int = 100, x: s
     asked: dict[str, Any] = {"trace": store.trace_id, "x": x, "steps": steps}
     asked |= {"first": first, "span": max(1, last - first), "first_seq": start.seq, "last_seq": end.seq}
     exact = end.seq - start.seq <= EXACT_EVENTS
-    before = _live_at(store, start)
+    before = live_at(store, start.seq)
     live = _exact(store, asked, before) if exact else _from_ticks(store, asked)
     samples = {
         step: (most, last)
@@ -165,7 +165,7 @@ def timeline(store: Store, start: Moment, end: Moment, *, steps: int = 100, x: s
         most, bytes_, blocks = max(most, bytes_), new_bytes, new_blocks
         rss = samples[step][0] if step in samples else None
         filled.append(Step(most, bytes_, blocks, rss, *runs.get(step, ((0, 0, 0), 0))))
-    end_bytes, end_blocks = _live_at(store, end)
+    end_bytes, end_blocks = live_at(store, end.seq)
     largest = next(iter(_rows(store, _LARGEST, asked, "x", "first", "span")), None)
     return Timeline(
         start,
@@ -200,11 +200,6 @@ def _check(start: Moment, end: Moment, steps: int, x: str) -> None:
 
 def _rows(store: Store, statement: str, asked: dict[str, Any], *names: str) -> list[Any]:
     return list(store.query(statement, {name: asked[name] for name in ("trace", *names)}).rows())
-
-
-def _live_at(store: Store, moment: Moment) -> tuple[int, int]:
-    ((bytes_, blocks),) = _rows(store, _LIVE, {"trace": store.trace_id, "seq": moment.seq}, "seq")
-    return bytes_, blocks
 
 
 def _from_ticks(store: Store, asked: dict[str, Any]) -> _Live:

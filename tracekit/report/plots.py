@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from tracekit.report.text import can_write
+
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII: Final = "  ..:::##"
 _AXIS: Final = ("┤", "│")
@@ -19,11 +21,7 @@ LABEL_COLUMNS: Final = 10
 
 def can_draw(encoding: str | None) -> bool:
     """Whether block elements can be written in this encoding."""
-    try:
-        (_BLOCKS + "".join(_AXIS)).encode(encoding or "ascii")
-    except (LookupError, UnicodeEncodeError):
-        return False
-    return True
+    return can_write(_BLOCKS + "".join(_AXIS), encoding)
 
 
 def bars(values: Sequence[int | None], rows: int, *, blocks: bool = True) -> list[str]:

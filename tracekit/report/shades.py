@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TextIO
 
-from tracekit.report.text import wrapped
+from tracekit.report.text import can_write, wrapped
 
 _LEVELS = (0.25, 0.5, 0.75)
 _MEANING = ("empty", "under 25%", "under 50%", "under 75%", "75% and more in use")
@@ -44,11 +44,7 @@ def shades_for(stream: TextIO) -> Shades:
     The environment variable NO_COLOR (no-color.org) and TERM=dumb turn colours off.
     """
     colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    try:
-        _BLOCKS.encode(stream.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return Shades(_ASCII, colour)
-    return Shades(_BLOCKS, colour)
+    return Shades(_BLOCKS if can_write(_BLOCKS, stream.encoding) else _ASCII, colour)
 
 
 def map_lines(shares: Sequence[float], shades: Shades, width: int | None) -> Iterator[str]:

@@ -29,6 +29,15 @@ def ascii_json(text: str) -> str:
     return _NOT_ASCII.sub(_json_escape, text)
 
 
+def can_write(text: str, encoding: str | None) -> bool:
+    """Whether an encoding, of a stream for instance, has all characters of a text. None stands for ASCII."""
+    try:
+        text.encode(encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
 def columns_of(text: str) -> int:
     """Terminal columns that printable text occupies (East Asian characters take two)."""
     if text.isascii():

@@ -16,7 +16,7 @@ from tracekit.events import Header, Notice, Totals
 from tracekit.store.access import RECORDING_ONLY, Access
 from tracekit.store.cache import Database, Identity
 from tracekit.store.complaints import Names, complaint, refusal, write_failure
-from tracekit.store.lookups import older_blocks, path_bytes, time_of, used_pools
+from tracekit.store.lookups import older_blocks, path_bytes, used_pools
 from tracekit.store.running import interruptible
 from tracekit.store.statements import split_statements
 from tracekit.store.stepping import SCAN_BYTES, WINDOW, read_outlines, read_steps
@@ -252,11 +252,6 @@ class Store:
         """Bytes that the frames of each call path occupy, by ``stack_id``. Raises StoreError."""
         with self.cursor() as cursor:
             return path_bytes(cursor, self.trace_id)
-
-    def time_of(self, seq: int) -> int:
-        """The time of an event in nanoseconds since the recording began."""
-        with self.cursor() as cursor:
-            return time_of(cursor, self.trace_id, seq)
 
     def close(self) -> None:
         """Close the store; results that are not read to the end are lost."""

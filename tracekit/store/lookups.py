@@ -25,11 +25,6 @@ SELECT s.stack_id, s.position, s.last_position, coalesce(c.frame_bytes, 0) AS fr
 FROM stacks s LEFT JOIN codes c ON c.trace_id = s.trace_id AND c.code_id = s.code_id
 WHERE s.trace_id = $trace
 """
-# The timeline has the last event of each distinct time.
-_TIME = """
-SELECT coalesce((SELECT arg_min(time_ns, seq) FROM timeline WHERE trace_id = $trace AND seq >= $seq),
-                (SELECT duration_ns FROM traces WHERE trace_id = $trace), 0)
-"""
 
 
 def older_blocks(connection: duckdb.DuckDBPyConnection, trace_id: int) -> tuple[IntArray, IntArray]:
@@ -70,12 +65,6 @@ def path_bytes(connection: duckdb.DuckDBPyConnection, trace_id: int) -> IntArray
     found = np.zeros(top + 1, np.int64)
     found[stacks["stack_id"]] = np.cumsum(change)[stacks["position"]]
     return found
-
-
-def time_of(connection: duckdb.DuckDBPyConnection, trace_id: int, seq: int) -> int:
-    """The time of an event in nanoseconds; that of the end for any after the last."""
-    ((time_ns,),) = connection.execute(_TIME, {"trace": trace_id, "seq": seq}).fetchall()
-    return int(time_ns)
 
 
 def _fetch(
