@@ -77,6 +77,7 @@ class Lane:
         self._argv = argv
         self._cwd = cwd
         self._next_sample = 0.0
+        self._all_taken = False
         self._settled = False
         self._failure: Exception | None = None
         self.argv: list[str] = argv or []
@@ -104,9 +105,11 @@ class Lane:
         """Take what is in the ring. False when there was nothing (more)."""
         if self._failure is not None:
             return False
+        ended = self.over  # before the drain: then what is found now is all there is
         try:
             items = self._ring.drain()
             self.collector.take(items)
+            self._all_taken = ended and not items
             now = time.monotonic()
             if self.collector.attached and not gone and now >= self._next_sample:
                 self._next_sample = now + SAMPLE_SECONDS
@@ -120,8 +123,8 @@ class Lane:
         return bool(items)
 
     def settle(self) -> None:
-        """When the process has recorded its end and takes itself down: do now what nobody has to wait for."""
-        if self._settled or not self.over or self._failure is not None:
+        """When all was taken of a process that takes itself down: do now what nobody has to wait for."""
+        if self._settled or not self._all_taken or self._failure is not None:
             return
         self._settled = True
         try:
