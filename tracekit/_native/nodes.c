@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKET = 4, FEWEST_BUCKETS = 1 << 6, BUCKETS_A_STEP = 1 << 10, MOST_BUCKETS = 1 << 13 };
+enum { BUCKET = 4, FEWEST_BUCKETS = 1 << 6, BUCKETS_AT_FIRST = 1 << 9, MOST_BUCKETS = 1 << 13 };
 enum { FEWEST_CODES = 1 << 7, TAG_BITS = 15, TAG = (1 << TAG_BITS) - 1, TURN_SHIFT = BUCKET * TAG_BITS };
 
 typedef struct {
@@ -159,7 +159,7 @@ uint32_t tk_code_number(PyCodeObject *code) {
 /* The nodes are a cache with a bound, not a table of all there are: a program that walks trees has a million call
    paths, and its memory is not ours to fill. A path that was forgotten gets another number when it comes again, and
    the collector finds out that it is the same. There are 64 KiB of nodes for every arena that the program has come to
-   since the recording began, and for one more.
+   since the recording began, and half of that for one that has come to none.
 
    A bucket is one line of the processor's cache, and that line is most often somewhere else. So what is asked first,
    in most cases in vain, is a word a bucket: a tag for every entry (0: it is free), and whose turn it is to fall out. */
@@ -210,7 +210,8 @@ static void grow_nodes(void) {
 }
 
 static bool may_grow(void) {
-    return buckets_mask + 1 < MOST_BUCKETS && (buckets_mask + 1) < BUCKETS_A_STEP * (1 + tk_hooks_arenas());
+    uint64_t buckets = buckets_mask + 1;
+    return buckets < MOST_BUCKETS && buckets < BUCKETS_AT_FIRST * (1 + 2 * tk_hooks_arenas());
 }
 
 static uint32_t define_node(uint64_t hash, uint32_t parent, uint32_t code, uint32_t offset) {
