@@ -259,6 +259,8 @@ class NaiveMachine:
         self.older_sizes = dict(zip(older.blocks.tolist(), older.block_bytes.tolist(), strict=True))
         self.collector = NaiveCollector(self, settings, reference)
         self.flushed = set(reference.flushed.tolist())
+        shared = reference.shared
+        self.shared: dict[int, int] = dict(zip(shared.seq.tolist(), shared.garbage.tolist(), strict=True))
         self.observed = set(reference.observed.tolist())
         self.lists = NaiveLists(self, reference, settings.collector.garbage)
         self.live: dict[int, Block] = {}
@@ -282,6 +284,8 @@ class NaiveMachine:
     def garbage(self, steps: Steps, row: int) -> int:
         """Which collection freed the block of a row as garbage; -1: none, or it said what nobody can mean."""
         number = int(steps.garbage[row])
+        if self.settings.collector.garbage == Garbage.LATE and int(steps.seq[row]) in self.shared:
+            return self.shared[int(steps.seq[row])]
         wrong = number >= len(self.collector.reference) or int(steps.alloc_seq[row]) in self.flushed
         return -1 if wrong else number
 

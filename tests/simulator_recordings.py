@@ -20,6 +20,7 @@ from tracekit.simulator.settings import (
     Older,
     RecordedSettings,
     Reference,
+    Shared,
 )
 from tracekit.store.steps import FREE_LIST_BYTES, IntArray, Steps
 
@@ -67,6 +68,7 @@ class _Recorder:
         self.rows: list[dict[str, int]] = []
         self.live: list[dict[str, int]] = []
         self.starts: list[tuple[int, int, int]] = []
+        self.shared: list[tuple[int, int]] = []
 
     def row(self, block: dict[str, int], **changes: int) -> dict[str, int]:
         self.rows.append({**block, "seq": self.seq, "time_ns": self.seq * 1000, **changes})
@@ -98,6 +100,8 @@ class _Recorder:
         if block is None:
             block = self.rng.choice(self.live)
         self.live.remove(block)
+        if cause == Cause.REFCOUNT and not changes and self.rng.random() < 0.2:
+            self.shared.append((block["alloc_seq"], self.seq))
         gone = {"is_free": 1, "cause": cause, "realloc_of": -1, "thread_id": self.rng.randrange(1, 4)}
         self.row(block, **{**gone, **changes})
         return block
@@ -158,6 +162,7 @@ class _Recorder:
     def reference(self) -> Reference:
         rng, total = self.rng, len(self.starts)
         starts = np.array(self.starts, np.int64).reshape(-1, 3)
+        shared = np.array(self.shared, np.int64).reshape(-1, 2)
         mine = [row["seq"] for row in self.rows if not row["is_free"] and rng.random() < 0.05]
         return Reference(
             start_seq=starts[:, 0],
@@ -187,6 +192,7 @@ class _Recorder:
             lists=_lists(rng, total),
             lags=tuple(sorted(rng.choice([0, 0, 3, 20, 80, MOST_EVENTS]) for _ in range(LAGS))),
             settings=_settings(rng, self.seq),
+            shared=Shared.of(shared[:, 0], shared[:, 1], starts[:, 0]),
         )
 
 

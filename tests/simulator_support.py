@@ -139,6 +139,10 @@ class FakeTrace:
         assert len(addresses) > pool_size > most_bytes
         return np.empty(0, np.int64)
 
+    def shared_blocks(self, most_for_one: int) -> tuple[IntArray, IntArray]:
+        assert most_for_one > 1
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+
     def path_bytes(self) -> IntArray:
         return np.zeros(1, np.int64)
 

@@ -1,16 +1,19 @@
-"""Runs a program in an address space that may grow by so many bytes, and says which loop ran out of memory.
+"""Runs a program in an address space that may grow by so many bytes, and says which line ran out of memory.
 
     python limited.py record OUTPUT PROGRAM    records it without a limit
-    python limited.py BYTES PROGRAM            prints the first line of the loop and its turns, or "end"
+    python limited.py BYTES PROGRAM            prints the line that raised MemoryError, or "end"
 
-When memory is out there may be none for a traceback. So the program is a row of loops, and the variable that
-was bound last tells which of them it was in.
+When memory is out there may be none for a traceback. So the frame of the program is asked for beforehand: the
+line that it was at stays in it when it is left.
 """
 
 import ast
 import resource
 import sys
 from pathlib import Path
+from types import CodeType, FrameType
+
+FRAME = "frame_of_the_program"
 
 
 def address_space() -> int:
@@ -18,12 +21,18 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
 
 
+def compiled(program: Path) -> CodeType:
+    """The program, which first notes its frame. Its lines are those of the file."""
+    tree = ast.parse(program.read_text(encoding="utf-8"))
+    noting = ast.parse(f"{FRAME} = __import__('sys')._getframe()").body
+    docstring = int(ast.get_docstring(tree) is not None)
+    tree.body[docstring:docstring] = noting
+    return compile(tree, str(program), "exec")
+
+
 def main(arguments: list[str]) -> None:
     """Record the program, or run it under the limit."""
-    program = Path(arguments[-1])
-    tree = ast.parse(program.read_text(encoding="utf-8"))
-    code = compile(tree, str(program), "exec")
-    loops = {one.target.id: one.lineno for one in tree.body if isinstance(one, ast.For)}  # type: ignore[attr-defined]
+    code = compiled(Path(arguments[-1]))
     space: dict[str, object] = {"__name__": "__main__"}
     if arguments[0] == "record":
         from tracekit.record.api import record  # noqa: PLC0415 - the limited program must not have it
@@ -31,7 +40,6 @@ def main(arguments: list[str]) -> None:
         with record(arguments[1], engine="native"):
             exec(code, space)
         return
-    del tree
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     address_space()
     reserve: bytearray | None = bytearray(8 << 20)  # given back to have memory to say what happened
@@ -41,8 +49,9 @@ def main(arguments: list[str]) -> None:
     except MemoryError:
         reserve = None
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-        name = [name for name in space if name in loops][-1]
-        print(loops[name], space[name])
+        frame = space[FRAME]
+        assert isinstance(frame, FrameType)
+        print(frame.f_lineno)
     else:
         print("end" if reserve else "")
 

@@ -57,6 +57,24 @@ def test_pools_in_the_order_of_their_first_blocks(tmp_path: Path) -> None:
         assert store.used_pools(range(0x40000, 0x50000), 0x4000, 513).tolist() == [0x40000]
 
 
+def test_blocks_that_garbage_may_share(tmp_path: Path) -> None:
+    build = traces.TraceBuilder()
+    mixed, other = (build.stack(("a.py", name, 1)) for name in "fg")
+    gone, kept, young = (build.allocate(32, stack=mixed) for _ in range(3))
+    apart = build.allocate(32, stack=other)
+    build.free(young)
+    build.gc_start()
+    build.free(gone)
+    build.gc_stop(collected=1)
+    last = build.allocate(32, stack=mixed)
+    build.gc_start()
+    build.gc_stop()
+    end, *_ = (build.free(block) for block in (kept, apart, last))
+    with open_store(traces.write_log(tmp_path / "a.tkt", build.finish()), cache=False) as store:
+        assert [column.tolist() for column in store.shared_blocks(4)] == [[kept], [end]]
+        assert [column.tolist() for column in store.shared_blocks(3)] == [[], []]
+
+
 def test_blocks_that_pymalloc_held(tmp_path: Path) -> None:
     build = traces.TraceBuilder()
     build.older_pool(0x7F00_0002_0030, 32, 0b101)

@@ -82,7 +82,7 @@ class FastMachine:
 
     def feed(self, steps: Steps) -> bool:
         """Run consecutive steps. False when an allocation did not fit: no more may be fed."""
-        given = replace(steps, garbage=garbage_of(steps, self._reference))
+        given = replace(steps, garbage=garbage_of(steps, self._reference, self._settings.collector.garbage))
         row = self._kernel.feed(
             tuple(np.ascontiguousarray(getattr(given, name), kind) for name, kind in STEP_COLUMNS)
         )

@@ -37,8 +37,9 @@ def why_other_thresholds_leave_the_peak_open() -> str:
 def why_the_peak_has_bounds() -> str:
     """Why the peak is given as two numbers."""
     return (
-        "from when on cyclic garbage could not be reached any more is not known: the low bound supposes as "
-        "early as possible, the high one as late as possible"
+        "from when on cyclic garbage could not be reached any more is not known, nor what it shared with the "
+        "living: the low bound supposes as early as possible, the high one as late as possible and that it "
+        "kept what it may have shared"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from tracekit.simulator.knowledge import knows_tracked
 from tracekit.simulator.older import aligned_as_recorded
 from tracekit.simulator.parameters import PyMallocParameters, recorded_parameters
 from tracekit.simulator.reference import RecordedCollections, ReferenceFold
-from tracekit.simulator.settings import Older, RecordedSettings, Reference
+from tracekit.simulator.settings import Older, RecordedSettings, Reference, Shared
 from tracekit.simulator.source import TraceSource
 from tracekit.store.steps import IntArray, in_parts
 
@@ -22,6 +22,9 @@ FOLDED_AT_ONCE = 1 << 18
 
 EVAL_BREAKER = 0x030C0000
 """From this version on a collection that is due waits for the next check of the eval breaker."""
+
+SHARED_FOR_ONE = 50
+"""Garbage may refer to blocks of call paths of whose blocks collections freed one for each so many."""
 
 _COLLECTIONS = """
 SELECT start_seq, coalesce(stop_seq, (SELECT last_seq FROM traces t WHERE t.trace_id = g.trace_id)),
@@ -125,7 +128,7 @@ def read_recording(source: TraceSource, progress: Callable[[int], None] | None =
                 progress(done)
     return Recording(
         parameters=parameters,
-        reference=fold.finish(collects_at_checks=at_checks),
+        reference=replace(fold.finish(collects_at_checks=at_checks), shared=_shared(source, recorded)),
         durations_ns=table[:, 11].copy(),
         older=older,
         path_bytes=source.path_bytes(),
@@ -160,6 +163,13 @@ def _places(source: TraceSource) -> IntArray:
         _, number = np.unique(table[:, 1:], axis=0, return_inverse=True)
         places[table[:, 0]] = number.reshape(-1) + 1
     return places
+
+
+def _shared(source: TraceSource, recorded: RecordedCollections) -> Shared:
+    """Nothing where no collection freed anything, so that nothing need be read."""
+    if not recorded.collected.any():
+        return Shared()
+    return Shared.of(*source.shared_blocks(SHARED_FOR_ONE), recorded.start_seq)
 
 
 def _used_pools(source: TraceSource, arenas: IntArray, parameters: PyMallocParameters) -> IntArray:

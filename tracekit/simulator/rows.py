@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tracekit.events import Cause, Domain
 from tracekit.simulator.freelists import LISTS
-from tracekit.simulator.settings import Garbage, MachineSettings, Reference
+from tracekit.simulator.settings import Garbage, MachineSettings, Reference, Shared
 from tracekit.store.steps import NONE, IntArray, Steps
 
 PYMALLOC_DOMAINS = (Domain.MEM, Domain.OBJECT, Domain.PYTHON)
@@ -57,7 +57,7 @@ class Rows:
     @classmethod
     def of(cls, steps: Steps, settings: MachineSettings, reference: Reference) -> Rows:
         """What to do with each of the steps. ``block`` is their ``alloc_seq``. The columns are contiguous."""
-        garbage = garbage_of(steps, reference)
+        garbage = garbage_of(steps, reference, settings.collector.garbage)
         return cls(
             seq=np.ascontiguousarray(steps.seq, np.int64),
             time_ns=np.ascontiguousarray(steps.time_ns, np.int64),
@@ -78,8 +78,11 @@ class Rows:
         return len(self.seq)
 
 
-def garbage_of(steps: Steps, reference: Reference) -> npt.NDArray[np.int32]:
-    """``steps.garbage`` without what a recorded collection flushed, and without numbers that none has."""
+def garbage_of(steps: Steps, reference: Reference, when: Garbage) -> npt.NDArray[np.int32]:
+    """``steps.garbage`` without what a recorded collection flushed, and without numbers that none has.
+
+    LATE: with what garbage may have shared.
+    """
     garbage = np.ascontiguousarray(steps.garbage, np.int32)
     collected = np.flatnonzero(garbage >= 0)
     flushed = _within(steps.alloc_seq[collected], reference.flushed)
@@ -87,6 +90,18 @@ def garbage_of(steps: Steps, reference: Reference) -> npt.NDArray[np.int32]:
     if len(wrong):
         garbage = garbage.copy()
         garbage[wrong] = NONE
+    if when == Garbage.LATE and len(reference.shared) and len(steps):
+        garbage = _with_shared(garbage, steps.seq, reference.shared)
+    return garbage
+
+
+def _with_shared(garbage: npt.NDArray[np.int32], seq: IntArray, shared: Shared) -> npt.NDArray[np.int32]:
+    first, last = np.searchsorted(shared.seq, (seq[0], seq[-1] + 1))
+    wanted = shared.seq[first:last]
+    rows = np.searchsorted(seq, wanted)
+    there = seq[rows] == wanted
+    garbage = garbage.copy()
+    garbage[rows[there]] = shared.garbage[first:last][there]
     return garbage
 
 

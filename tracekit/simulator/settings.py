@@ -21,7 +21,8 @@ class Garbage(enum.IntEnum):
     possible (right after the last recorded collection that they survived, or after their allocation), LATE
     the last (when the recorded collection that freed them began). LIKELY is between
     these: as EARLY, but that a new block is in use for so many events as such blocks were
-    (``Reference.lags``).
+    (``Reference.lags``). LATE also supposes that garbage keeps what it may share with the living
+    (``Reference.shared``).
     """
 
     RECORDED = 0
@@ -69,6 +70,30 @@ class RecordedSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """Blocks that went by reference count, but that garbage may have referred to when it was still there.
+
+    ``seq``: the events that began them and those that ended them, all together, rising. ``garbage``: for each
+    of these the next recorded collection after the block went; LATE supposes that it was garbage until then.
+    """
+
+    seq: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    garbage: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+
+    @classmethod
+    def of(cls, alloc_seq: IntArray, free_seq: IntArray, start_seq: IntArray) -> Shared:
+        """Of blocks with these events; what went after the last collection began is left out."""
+        until = np.searchsorted(start_seq, free_seq)
+        known = until < len(start_seq)
+        seq = np.concatenate([alloc_seq[known], free_seq[known]])
+        order = np.argsort(seq)
+        return cls(seq[order], np.tile(until[known], 2)[order].astype(np.int32))
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Reference:
     """What a recording knows of its own collections, for the model to be held to. See reference.py.
 
@@ -90,6 +115,7 @@ class Reference:
     recorded collections freed although they were no garbage. ``lists``: the free lists, where recorded.
     ``lags``: for how many events blocks of cyclic garbage were in use, rising, each as likely as the others.
     ``settings``: what the collector was set to; where that is known, ``thresholds`` and ``off`` do not count.
+    ``shared``: see there.
     """
 
     start_seq: IntArray
@@ -111,6 +137,7 @@ class Reference:
     lists: RecordedLists = field(default_factory=RecordedLists)
     lags: tuple[int, ...] = (0,) * LAGS
     settings: RecordedSettings = field(default_factory=RecordedSettings)
+    shared: Shared = field(default_factory=Shared)
 
     def held(self) -> IntArray:
         """``held_from``, or ``start_seq`` where it was left out."""

@@ -12,7 +12,6 @@ from tracekit.simulator.fast import best_machine
 from tracekit.simulator.outcome import Outcome
 from tracekit.simulator.recording import Recording, read_recording
 from tracekit.simulator.results import Courses, Pauses, Simulated, Simulation, result_of
-from tracekit.simulator.rows import garbage_of
 from tracekit.simulator.scenario import Scenario, changes_collector, check, knows_collections, settings_of
 from tracekit.simulator.settings import Garbage, MachineSettings
 from tracekit.simulator.source import TraceSource
@@ -99,8 +98,7 @@ def run_machines(
     running = list(machines)
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for read in source.steps():
-            steps = replace(read, garbage=garbage_of(read, recording.reference))  # once for all machines
+        for steps in source.steps():
             try:
                 going = list(pool.map(lambda machine: machine.feed(steps), running))  # noqa: B023
             except ValueError as error:

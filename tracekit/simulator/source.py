@@ -51,6 +51,14 @@ class TraceSource(Protocol):
         """Pools with these addresses, in the order in which blocks of 1 to ``most_bytes`` came there."""
         ...
 
+    def shared_blocks(self, most_for_one: int) -> tuple[IntArray, IntArray]:
+        """Blocks that garbage may have referred to, too: events that began them, rising, and that ended them.
+
+        They went by reference count, after a collection had freed something while they were alive; and of the
+        blocks of their call path collections freed one for each ``most_for_one``, or more.
+        """
+        ...
+
     def path_bytes(self) -> IntArray:
         """Bytes that the frames of each call path occupy, by ``stack_id``."""
         ...

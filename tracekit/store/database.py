@@ -16,7 +16,7 @@ from tracekit.events import Header, Notice, Totals
 from tracekit.store.access import RECORDING_ONLY, Access
 from tracekit.store.cache import Database, Identity
 from tracekit.store.complaints import Names, complaint, refusal, write_failure
-from tracekit.store.lookups import older_blocks, path_bytes, used_pools
+from tracekit.store.lookups import older_blocks, path_bytes, shared_blocks, used_pools
 from tracekit.store.running import interruptible
 from tracekit.store.statements import split_statements
 from tracekit.store.stepping import SCAN_BYTES, WINDOW, read_outlines, read_steps
@@ -247,6 +247,11 @@ class Store:
         """Pools with these addresses, in the order in which blocks of 1 to ``most_bytes`` came there."""
         with self._apart(self.trace_id) as (cursor, trace_id):
             return used_pools(cursor, trace_id, addresses, pool_size, most_bytes)
+
+    def shared_blocks(self, most_for_one: int) -> tuple[IntArray, IntArray]:
+        """Blocks that garbage may have referred to, too: see :func:`tracekit.store.lookups.shared_blocks`."""
+        with self._apart(self.trace_id) as (cursor, trace_id):
+            return shared_blocks(cursor, trace_id, most_for_one)
 
     def path_bytes(self) -> IntArray:
         """Bytes that the frames of each call path occupy, by ``stack_id``. Raises StoreError."""

@@ -20,6 +20,20 @@ SELECT address // $pool_size * $pool_size AS pool FROM allocations
 WHERE trace_id = $trace AND size BETWEEN 1 AND $most_bytes AND address >= $first AND address < $stop
 GROUP BY pool ORDER BY min(alloc_seq)
 """
+_SHARED_BLOCKS = """
+WITH shared AS (
+    SELECT stack_id FROM allocations WHERE trace_id = $trace AND free_seq IS NOT NULL
+    GROUP BY stack_id HAVING count(*) <= $most_for_one * count(*) FILTER (freed_by = 'gc')
+), found AS (
+    SELECT start_seq FROM gc_collections WHERE trace_id = $trace AND collected > 0
+)
+SELECT alloc_seq, free_seq
+FROM (
+    SELECT alloc_seq, free_seq FROM allocations SEMI JOIN shared USING (stack_id)
+    WHERE trace_id = $trace AND freed_by = 'refcount'
+) ASOF JOIN found ON alloc_seq < start_seq
+WHERE start_seq < free_seq ORDER BY alloc_seq
+"""
 _STACKS = """
 SELECT s.stack_id, s.position, s.last_position, coalesce(c.frame_bytes, 0) AS frame_bytes
 FROM stacks s LEFT JOIN codes c ON c.trace_id = s.trace_id AND c.code_id = s.code_id
@@ -47,6 +61,18 @@ def used_pools(
     wanted = {"first": addresses.start, "stop": addresses.stop}
     found = _fetch(connection, _USED_POOLS, trace_id, **wanted, pool_size=pool_size, most_bytes=most_bytes)
     return found["pool"]
+
+
+def shared_blocks(
+    connection: duckdb.DuckDBPyConnection, trace_id: int, most_for_one: int
+) -> tuple[IntArray, IntArray]:
+    """Blocks that garbage may have referred to, too: the events that began them, rising, and that ended them.
+
+    They went by reference count, after a collection had freed something while they were alive; and of the
+    blocks of their call path collections freed one for each ``most_for_one``, or more. It reads everything.
+    """
+    found = _fetch(connection, _SHARED_BLOCKS, trace_id, most_for_one=most_for_one)
+    return found["alloc_seq"], found["free_seq"]
 
 
 def path_bytes(connection: duckdb.DuckDBPyConnection, trace_id: int) -> IntArray:
