@@ -305,7 +305,8 @@ def _heap_before(store: Store, seq: int, live_bytes: int) -> dict[str, Any]:
     """What was alive when the request came that did not fit: the recorded heap after the event before it.
 
     And, where more was alive in the simulation, the garbage that the recorded collections had freed. What is
-    left then (``reused_bytes``) is in objects for which the recorded program allocated nothing.
+    left then (``reused_bytes``) is in objects for which the recorded program allocated nothing, or which
+    garbage may have shared with the living.
     """
     import msgspec
 

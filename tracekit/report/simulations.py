@@ -100,8 +100,8 @@ def out_of_memory_lines(
     reused = heap.get("reused_bytes", 0)
     if reused:
         yield ""
-        text = "in objects for which the recorded program had the blocks of dead ones"
-        yield from wrapped(f"and {human_bytes(reused)} {text}", width)
+        text = "for which the recorded program had the blocks of dead ones, or which garbage may have kept"
+        yield from wrapped(f"and {human_bytes(reused)} in objects {text}", width)
 
 
 def counts_text(values: Sequence[int] | None, separator: str = " / ") -> str:
