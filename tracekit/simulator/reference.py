@@ -213,8 +213,7 @@ class ReferenceFold:
 
         Of most lines the recording says nothing; they are taken for what most lines were at which it does.
         """
-        waits = [due.waited for due in self._due_at if due is not None]
-        mostly = 2 * sum(waited > MOST_WAITING for waited in waits) > len(waits)
+        mostly = 2 * sum(waited > MOST_WAITING for waited in self._waits.values()) > len(self._waits)
         others = [place for place, waited in self._waits.items() if (waited > MOST_WAITING) != mostly]
         opaque: npt.NDArray[np.bool_] = np.isin(self._places, others) != mostly
         return opaque
