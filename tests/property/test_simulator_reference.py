@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,9 +156,9 @@ def folded(
     return fold.finish(collects_at_checks=True)
 
 
-def opaque(waits: dict[int, int], lasted: list[int]) -> list[bool]:
-    """By call path, from the longest wait at each place and from all waits there were."""
-    mostly = 2 * sum(waited > MOST_WAITING for waited in lasted) > len(lasted)
+def opaque(waits: dict[int, int]) -> list[bool]:
+    """By call path, from the longest wait at each place; others are as most of these places."""
+    mostly = 2 * sum(waited > MOST_WAITING for waited in waits.values()) > len(waits)
     return [waits[place] > MOST_WAITING if place in waits else mostly for place in PLACES.tolist()]
 
 
@@ -199,7 +200,6 @@ def test_as_one_event_after_the_other(
     count, number = first_count, 0
     corrections, off, observed, held = [], [], [], []
     waits: dict[int, int] = {}
-    lasted: list[int] = []
     due: list[Event] = []
     """Allocations since the collection fell due, the one that made it so first."""
     last = -1
@@ -215,7 +215,6 @@ def test_as_one_event_after_the_other(
             if due and not off[-1]:
                 place = int(PLACES[due[0].stack])
                 waits[place] = max(waits.get(place, 0), waited)
-                lasted.append(waited)
             count, due = 0, []
             number += 1
         if event is None:
@@ -239,7 +238,7 @@ def test_as_one_event_after_the_other(
     assert found.off.tolist() == off
     assert found.observed.tolist() == observed
     assert found.held().tolist() == held
-    assert found.opaque.tolist() == opaque(waits, lasted)
+    assert found.opaque.tolist() == opaque(waits)
     assert found.asked.tolist() == [
         one.threshold == 0 or one.generation != (0 if one.count > one.threshold else -1)
         for one in collections
@@ -274,3 +273,36 @@ def test_survivors(recording: tuple[list[Event], list[Recorded]], batch: int) ->
     first = next((share for share, _ in shares if share is not None), 1.0)
     assert found.young_share.tolist() == [first if share is None else share for share, _ in shares]
     assert found.full_share.tolist() == [share for _, share in shares]
+
+
+def test_many_waits_at_one_line_say_nothing_of_other_lines() -> None:
+    """Five collections wait for long at place 1, and one each not at all at places 2 and 3; 0 is unknown."""
+    events: list[Event] = []
+    collections: list[Recorded] = []
+    seq = 0
+    for stack, waited in [(1, 30)] * 5 + [(2, 0), (4, 0)]:
+        for _ in range(4 + waited):
+            events.append(Event(seq, None, tracked=True, stack=stack))
+            seq += 1
+        collections.append(Recorded(seq, seq + 1, 0, 4 + waited, 3, (-1, -1)))
+        seq += 2
+    found = folded(events, collections, 7, 0, [])
+    assert found.opaque.tolist() == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize(("known", "flushed"), [(True, [2]), (False, [1, 2, 3])])
+def test_a_full_collection_flushes_nothing_but_free_lists_if_these_are_known(
+    known: bool, flushed: list[int]
+) -> None:
+    """It found one object and frees four: two of no list, a dict that waited, a dict that it put there."""
+    born = [0, 1, 3, 2]
+    steps = steps_of([Event(6 + at, block, tracked=True) for at, block in enumerate(born)])
+    steps.cause[:], steps.garbage[:], steps.free_list[2:] = Cause.GC, 0, 1
+    lists = np.zeros((1, 2, LISTS), np.int64)
+    lists[0, 0, 0] = 1
+    columns = columns_of([Recorded(5, 12, 2, 4, 3, (10, 10))], [])
+    columns = replace(columns, collected=np.array([1]), lists=lists if known else lists[:0])
+    fold = ReferenceFold(columns, CollectorInfo((3, 10, 10), enabled=True, counts=(0, 1, 2)), PLACES)
+    fold.feed(steps_of([Event(seq, None, tracked=True) for seq in range(4)]))
+    fold.feed(steps)
+    assert fold.finish(collects_at_checks=True).flushed.tolist() == flushed

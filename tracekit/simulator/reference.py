@@ -305,9 +305,10 @@ class ReferenceFold:
         """Find what collections before number ``end`` freed that was no garbage.
 
         Where nothing was unreachable that is all: objects of the recorder. A full collection empties the
-        free lists at its end (clear_freelists): what it frees beyond the objects that it found unreachable.
-        Where it is known how many objects waited in a free list before, these are the last ones to go: those
-        that the collection itself put there are in front of them.
+        free lists at its end (clear_freelists). Where it is known how many objects waited there before, these
+        are the last ones to go: those that the collection itself put there are in front of them. Where it is
+        not, what was flushed is what it frees beyond the objects that it found unreachable: too much, where
+        these held objects that the collector had untracked.
         """
         over = int(np.searchsorted(self._freed_by, end))
         if not over:
@@ -320,8 +321,7 @@ class ReferenceFold:
         full = self._recorded.generation[number] == 2
         flushed = full & (rank > collected)
         if len(self._recorded.lists):
-            waited = self._freed_list[:over] > 0
-            flushed[waited] = (full & self._waited(over))[waited]
+            flushed = full & (self._freed_list[:over] > 0) & self._waited(over)
         flushed |= collected == 0
         self._flushed.append(self._freed[:over][flushed])
         self._ages_of(self._freed[:over], number, tracked & ~flushed)
