@@ -96,7 +96,8 @@ def garbage_of(steps: Steps, reference: Reference, when: Garbage) -> npt.NDArray
 
 
 def _with_shared(garbage: npt.NDArray[np.int32], seq: IntArray, shared: Shared) -> npt.NDArray[np.int32]:
-    first, last = np.searchsorted(shared.seq, (seq[0], seq[-1] + 1))
+    first = int(np.searchsorted(shared.seq, seq[0]))
+    last = int(np.searchsorted(shared.seq, seq[-1], side="right"))
     wanted = shared.seq[first:last]
     rows = np.searchsorted(seq, wanted)
     there = seq[rows] == wanted
