@@ -38,11 +38,15 @@ def run(*arguments: str) -> str:
     ).stdout.strip()
 
 
-def simulated(store: Store, growth: int, program: Path) -> str:
-    """The line of the program whose allocation does not fit when ``growth`` bytes are all that may come."""
+def held_at_start(store: Store) -> int:
+    """Bytes that the model begins with."""
     recording = read_recording(store)
-    held = recording.base_bytes + len(recording.older.arenas) * recording.parameters.arena_size
-    lack = simulate(store, Scenario(memory_limit=held + growth)).out_of_memory
+    return recording.base_bytes + len(recording.older.arenas) * recording.parameters.arena_size
+
+
+def simulated(store: Store, limit: int, program: Path) -> str:
+    """The line of the program whose allocation does not fit into ``limit`` bytes; "end" if all fit."""
+    lack = simulate(store, Scenario(memory_limit=limit)).out_of_memory
     if lack is None:
         return "end"
     frames = "SELECT line FROM frames(?) WHERE file = ? ORDER BY depth"
@@ -63,9 +67,10 @@ def main() -> int:
             log = Path(folder) / f"{program.stem}.tkt"
             run("record", str(log), str(program))
             with open_store(log) as store:
+                held = held_at_start(store)
                 for size in options.megabytes:
                     line = run(str(size << 20), str(program))
-                    said = simulated(store, size << 20, program)
+                    said = simulated(store, held + (size << 20), program)
                     wrong += said != line
                     print(f"| `{program.stem}` | {size} | {line} | {said} |", flush=True)
     return int(wrong > 0)

@@ -13,8 +13,9 @@ from tracekit.events import CollectionStart
 from tracekit.log.reader import LogReader
 from tracekit.simulator.outcome import Outcome
 from tracekit.simulator.recording import Recording, generation_counts, read_recording
+from tracekit.simulator.scenario import Scenario
 from tracekit.simulator.settings import CollectorSettings, Garbage, MachineSettings
-from tracekit.simulator.simulation import run_machines
+from tracekit.simulator.simulation import run_machines, simulate
 from tracekit.store.database import Store
 from tracekit.store.opening import open_store
 
@@ -24,6 +25,9 @@ PROGRAMS |= {name: f"test.{name}" for name in ("test_ast", "test_email", "test_j
 NEEDS = {"highlight": "pygments", "lint": "pylint"}
 DEFAULT, OFF = "default", "off"
 
+UNSTEADY = ("test_email",)
+"""Another program each time; its rows count nowhere."""
+
 MOST_APART = 0.02
 """Collections of a generation may differ by this share, or by one."""
 MOST_WIDE = 0.10
@@ -32,6 +36,8 @@ LITTLE_GARBAGE = 0.02
 """Share of the freed bytes that collections freed."""
 SLACK = 0.001
 """Peaks of two runs of one program differ by this much: objects of the recorder, file names, free lists."""
+BESIDE = 0.01
+"""A peak that is this much beside the bounds is still told apart from one that is wrong."""
 
 
 class Real(Struct, frozen=True):
@@ -72,11 +78,27 @@ class Setting(Struct, frozen=True):
 
 
 class Program(Struct, frozen=True):
-    """A program: events of the default run, share of the freed bytes that collections freed, settings."""
+    """A program: events of the default run, share of the freed bytes that collections freed, settings.
+
+    ``as_recorded``: under the recorded settings it makes as many collections of each generation and needs as
+    many arenas as it did.
+    """
 
     events: int
     garbage: float
     settings: dict[str, Setting]
+    as_recorded: bool = False
+
+    @property
+    def right(self) -> bool:
+        """Whether collections, peaks and bounds are right under all other settings."""
+        others = [figures for setting, figures in self.settings.items() if setting != DEFAULT]
+        return all(
+            abs(one.difference) <= MOST_APART
+            and one.outside <= BESIDE
+            and (self.garbage > LITTLE_GARBAGE or one.width <= MOST_WIDE)
+            for one in others
+        )
 
 
 def record(python: str, program: str, setting: str, output: Path) -> None:
@@ -139,6 +161,7 @@ def program(python: str, name: str, settings: Sequence[str], folder: Path) -> Pr
     with open_store(logs[DEFAULT]) as store:
         _, outcomes = simulated(store, list(logs))
         events, garbage = store.totals.events, garbage_share(store)
+        same = simulate(store, Scenario())
     found = {
         setting: Setting(
             collections=generation_counts(likely.collections.generation),
@@ -148,4 +171,8 @@ def program(python: str, name: str, settings: Sequence[str], folder: Path) -> Pr
         )
         for setting, (low, likely, high) in outcomes.items()
     }
-    return Program(events, garbage, found)
+    as_recorded = (same.collections, same.peak_arenas) == (
+        same.recorded_collections,
+        same.recorded_peak_arenas,
+    )
+    return Program(events, garbage, found, as_recorded)

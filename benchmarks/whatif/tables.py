@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from benchmarks.whatif.measure import (
+    BESIDE,
     DEFAULT,
     LITTLE_GARBAGE,
     MOST_APART,
     MOST_WIDE,
-    OFF,
     SLACK,
+    UNSTEADY,
     Program,
     Setting,
 )
@@ -19,6 +20,11 @@ Results = dict[str, dict[str, Program]]
 _HEAD = """\
 | program | setting | collections simulated | real | apart | peak simulated, MB | real | outside by | width |
 |---|---|---:|---:|---:|---:|---:|---:|---:|
+"""
+_SUMS = f"""\
+| garbage | programs | collections {100 * MOST_APART:.0f} % apart | peak {100 * BESIDE:.0f} % beside \
+| {100 * SLACK:.1f} % beside | bounds {100 * MOST_WIDE:.0f} % wide |
+|---|---:|---:|---:|---:|---:|
 """
 
 
@@ -53,14 +59,26 @@ def _counts(collections: list[int]) -> str:
 
 
 def _met(found: dict[str, Program]) -> str:
-    every = [(one, name, figures) for one in found.values() for name, figures in one.settings.items()]
-    counted = [figures for _, name, figures in every if name != OFF]
-    counts = sum(abs(figures.difference) <= MOST_APART for figures in counted)
-    within = sum(figures.outside <= SLACK for _, _, figures in every)
-    narrow = [figures.width for one, _, figures in every if one.garbage <= LITTLE_GARBAGE]
+    same = sum(one.as_recorded for one in found.values())
+    steady = {name: one for name, one in found.items() if name not in UNSTEADY}
+    little = [one for one in steady.values() if one.garbage <= LITTLE_GARBAGE]
+    more = [one for one in steady.values() if one.garbage > LITTLE_GARBAGE]
+    right = [name for name, one in steady.items() if one.right]
     return (
-        f"Collections within {100 * MOST_APART:.0f} % or one in {counts} of {len(counted)} rows; the peak "
-        f"between the bounds (or {100 * SLACK:.1f} % beside them) in {within} of {len(every)}; bounds at "
-        f"most {100 * MOST_WIDE:.0f} % wide in {sum(one <= MOST_WIDE for one in narrow)} of {len(narrow)} "
-        f"of programs with little cyclic garbage."
+        f"Under the recorded settings: collections and most arenas as recorded in {same} of {len(found)}.\n"
+        f"Right under all other settings: {len(right)} of {len(steady)} ({', '.join(right)}).\n\n"
+        f"{_SUMS}{_sums('little', little)}{_sums('more', more)}"
+    )
+
+
+def _sums(garbage: str, programs: list[Program]) -> str:
+    every = [figures for one in programs for figures in one.settings.values()]
+    others = [figures for one in programs for setting, figures in one.settings.items() if setting != DEFAULT]
+    counts = sum(abs(one.difference) <= MOST_APART for one in others)
+    beside, close = (sum(one.outside <= most for one in every) for most in (BESIDE, SLACK))
+    narrow = sum(one.width <= MOST_WIDE for one in every)
+    total = len(every)
+    return (
+        f"| {garbage} | {len(programs)} | {counts} of {len(others)} | {beside} of {total} "
+        f"| {close} of {total} | {narrow} of {total} |\n"
     )

@@ -314,14 +314,14 @@ class ReferenceFold:
         if not over:
             return
         number, tracked = self._freed_by[:over], self._freed_tracked[:over]
-        total = np.cumsum(tracked)
-        first = np.searchsorted(number, number)  # the first free of the same collection
-        rank = total - total[first] + tracked[first]
         collected = self._recorded.collected[number]
-        full = self._recorded.generation[number] == 2
-        flushed = full & (rank > collected)
         if len(self._recorded.lists):
-            flushed = full & (self._freed_list[:over] > 0) & self._waited(over)
+            flushed = (self._freed_list[:over] > 0) & self._waited(over)
+        else:
+            total = np.cumsum(tracked)
+            first = np.searchsorted(number, number)  # the first free of the same collection
+            flushed = total - total[first] + tracked[first] > collected
+        flushed &= self._recorded.generation[number] == 2
         flushed |= collected == 0
         self._flushed.append(self._freed[:over][flushed])
         self._ages_of(self._freed[:over], number, tracked & ~flushed)
